@@ -15,7 +15,8 @@ import pandas as pd
 
 from console.grid import Bucket, Cover, runs
 from console.texts import number, percent
-from sightline.store.read.queries import DAY_S, Span
+from sightline.store.read.spans import Span
+from sightline.store.rollups import DAY_S
 
 HATCH, PART, ZERO, WATCHED = "#8f9aa6", "#d9952c", "#76828f", "#3f9d78"
 HATCH_LINES = 110  # over the whole width

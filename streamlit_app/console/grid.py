@@ -9,7 +9,9 @@ from enum import StrEnum
 from itertools import groupby, pairwise
 from zoneinfo import ZoneInfo
 
-from sightline.store.read.queries import DAY_S, CountSum, Span, Watched, distinct
+from sightline.store.read.queries import CountSum, Watched, distinct
+from sightline.store.read.spans import Span
+from sightline.store.rollups import DAY_S
 
 #: The writer commits once a second; an open bucket that lacks no more than this is fully watched.
 WRITE_LAG_S = 5.0

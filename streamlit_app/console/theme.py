@@ -13,8 +13,8 @@ from console.grid import Bucket, total, uncovered_s
 from console.texts import AWAY, AWAY_REMEDY, number, percent, safe
 from console.viewer import Viewer, now
 from sightline.errors import StoreUnavailable
-from sightline.store.read.queries import Span
 from sightline.store.read.readonly import DatabaseState
+from sightline.store.read.spans import Span
 
 STYLE = f"<style>{(Path(__file__).parent / 'style.css').read_text(encoding='utf-8')}</style>"
 

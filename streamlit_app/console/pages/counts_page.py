@@ -19,9 +19,10 @@ from console.texts import CSV_ROWS, duration, number, safe, step_name
 from console.viewer import Viewer, now
 from sightline.store.read import queries
 from sightline.store.read.downloads import as_csv
-from sightline.store.read.queries import CountSum, Span, Watched
+from sightline.store.read.queries import CountSum, Watched
 from sightline.store.read.readonly import Database
 from sightline.store.read.seen import Cameras, seen
+from sightline.store.read.spans import Span
 
 CSV_COLUMNS = (
     *("id", "source", "item_class", "count", "window_start", "window_end", "created_at", "arrivals"),

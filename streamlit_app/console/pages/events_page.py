@@ -20,9 +20,9 @@ from sightline.config.recording_options import RecordingOptions
 from sightline.entities import EventKind, lasts
 from sightline.store.read import queries
 from sightline.store.read.downloads import as_csv
-from sightline.store.read.queries import Span
 from sightline.store.read.readonly import Database
 from sightline.store.read.seen import Cameras
+from sightline.store.read.spans import Span
 
 MIN_STEP_S = 60
 CSV_COLUMNS = (

@@ -16,7 +16,7 @@ from console.texts import NO_CAMERA_IS_YOURS, age, happened, number, safe
 from console.viewer import Viewer, now
 from sightline.access.rights import Right
 from sightline.store.read import queries
-from sightline.store.read.queries import DAY_S
+from sightline.store.rollups import DAY_S
 
 #: As many as one stream shows well; a grid of the HTTP port has at most 36.
 PAGE_TILES = 16

@@ -17,9 +17,11 @@ from console.texts import DASH, age, drops, duration, milliseconds, number, perc
 from console.viewer import Viewer, now
 from sightline.entities import CameraState, CameraStatus, SourceWindow
 from sightline.store.read import queries
-from sightline.store.read.queries import DAY_S, CountSum, CrossingSum, Programs, Span, Watched, is_stale
+from sightline.store.read.queries import CountSum, CrossingSum, Programs, Watched, is_stale
 from sightline.store.read.readonly import Database
 from sightline.store.read.seen import Cameras
+from sightline.store.read.spans import Span
+from sightline.store.rollups import DAY_S, HOUR_S
 
 #: Each state's word, its tone, and a sentence for when the status has none.
 STATES = {
@@ -53,7 +55,6 @@ COLUMNS = {
 TECHNICAL = {"Latency <small>p50 / p99</small>", "Drops", "Model", "Via"}
 PlaceRow = tuple[str, str, str, str, str, str]  # camera, place, in, out, net, inside now
 TOTALS_TTL_S = 2  # shorter than any refresh; however many look, they are read no more often
-HOUR_S = 3600
 DISTINCT = "distinct objects of each camera"
 _STATUSES = TypeAdapter(list[CameraStatus])
 
