@@ -156,20 +156,13 @@ def bagged(picture: U8, time_s: float) -> U8:
     return noisy(np.repeat(cloth[..., None], 3, 2), 2.0, time_s)
 
 
-def defocused(picture: U8, time_s: float) -> U8:
-    """Out of focus by a hundredth of the width; the noise is the sensor's and stays sharp."""
-    blurred = cv2.GaussianBlur(picture, (0, 0), picture.shape[1] / 100)
-    return noisy(blurred, 2.0, time_s)
+def defocused(parts: int) -> Change:
+    """Out of focus by one of so many parts of the width; the noise is the sensor's and stays sharp."""
 
+    def change(picture: U8, time_s: float) -> U8:
+        return noisy(cv2.GaussianBlur(picture, (0, 0), picture.shape[1] / parts), 2.0, time_s)
 
-def slightly_defocused(picture: U8, time_s: float) -> U8:
-    """By half as much."""
-    return noisy(cv2.GaussianBlur(picture, (0, 0), picture.shape[1] / 200), 2.0, time_s)
-
-
-def far_defocused(picture: U8, time_s: float) -> U8:
-    """By four times as much: no edge is left."""
-    return noisy(cv2.GaussianBlur(picture, (0, 0), picture.shape[1] / 25), 2.0, time_s)
+    return change
 
 
 def lorry(picture: U8, time_s: float) -> U8:
@@ -230,9 +223,9 @@ def as_it_is(picture: U8, time_s: float) -> U8:
 MUST_BE_TOLD: dict[str, tuple[str, Change]] = {
     "cap": ("view_covered", capped),
     "bag": ("view_covered", bagged),
-    "defocused": ("view_defocused", defocused),
-    "slightly_defocused": ("view_defocused", slightly_defocused),
-    "far_defocused": ("view_defocused", far_defocused),
+    "defocused": ("view_defocused", defocused(100)),
+    "slightly_defocused": ("view_defocused", defocused(200)),
+    "far_defocused": ("view_defocused", defocused(25)),  # no edge is left
     "frozen": ("view_frozen", as_it_is),
     "turned": ("view_moved", as_it_is),
     "turned_left": ("view_moved", as_it_is),
