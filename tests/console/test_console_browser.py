@@ -146,7 +146,7 @@ def test_pages(
     assert wide <= width, "the page scrolls sideways"
     if name == "overview":
         assert [notice.text for notice in elements(browser, ".sl-notice")] == [OVERLOAD]
-        assert "Owner: sightline on mill (process 7" in browser.find_element("css selector", "body").text
+        assert "Owner: sightline on mill (process 7" in text_of(browser)
     time.sleep(1.0)  # fonts and charts settle, for the picture alone
     SHOTS.mkdir(parents=True, exist_ok=True)
     browser.save_screenshot(str(SHOTS / f"{name}-{width}x{height}-{scheme}.png"))

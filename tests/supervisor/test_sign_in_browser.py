@@ -12,6 +12,7 @@ from sightline.entities import Role
 from sightline.supervisor.http.sign_in_pages import SignInPages
 from support.browser import chromium, fill_in
 from support.front import Front, known, served
+from support.live_dom import text_of
 from support.people import PASSWORD, People, people_of
 from support.waiting import until
 
@@ -70,6 +71,6 @@ def test_the_demos_link_goes_on_to_where_it_says_and_to_no_other_site(
     for path, ends_at in (("/auth/me", "/auth/me"), ("//evil.example/", "/auth/link?next=//evil.example/")):
         link = people.accounts.make_demo_link(Role.ADMIN)
         browser.get(f"{front.origin}/auth/link?next={path}#{link}")
-        until(lambda: "demo" in browser.find_element("css selector", "body").text, 10)
+        until(lambda: "demo" in text_of(browser), 10)
         assert browser.current_url == f"{front.origin}{ends_at}"
         browser.delete_all_cookies()

@@ -38,8 +38,8 @@ def opened(
 
 
 def text_of(browser: Any) -> str:
-    """Of the page, but for what stands in components."""
-    return str(browser.find_element("css selector", "body").text)
+    """Of the page, but for what stands in components; in one step, as a page may be replaced meanwhile."""
+    return str(browser.execute_script("return document.body?.innerText ?? ''"))
 
 
 def press(browser: Any, label: str, at: int = -1) -> None:
