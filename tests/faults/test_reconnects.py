@@ -27,7 +27,7 @@ from sightline.video.open_gate import OpenGate
 from sightline.video.source import Source
 from support.camera_world import camera, make_clip
 from support.gst import gst_camera
-from support.short_server import FORBIDDEN, NOT_FOUND, ShortServer
+from support.short_server import FORBIDDEN, NOT_FOUND, OK, ShortServer
 from support.system import System, leftovers
 from support.toy import write_clip
 from support.waiting import until
@@ -37,7 +37,6 @@ from support.waiting import until
 RECONNECTS = 10_000
 ALONE = "SIGHTLINE_TEST_ALONE"
 SLOW, SLOW_SHARE = "over rtsp", 200  # its server takes a tenth of a second for each client
-OK = b"HTTP/1.0 200 OK\r\nContent-Type: video/mp2t\r\nConnection: close\r\n\r\n"
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ import socketserver
 import struct
 import threading
 
+#: A live stream by HTTP, as a camera's answer begins.
+OK = b"HTTP/1.0 200 OK\r\nContent-Type: video/mp2t\r\nConnection: close\r\n\r\n"
 FORBIDDEN = b"RTSP/1.0 403 Forbidden\r\nCSeq: 1\r\n\r\n"
 NOT_FOUND = b"RTSP/1.0 404 Not Found\r\nCSeq: 1\r\n\r\n"
 

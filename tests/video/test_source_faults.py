@@ -44,6 +44,7 @@ from sightline.video.picture import encode_jpeg
 from sightline.video.source import Source
 from support.camera_world import camera, make_clip, make_sound, picture_at
 from support.gst import gst_camera
+from support.short_server import OK, ShortServer
 from support.waiting import until
 
 PASSWORD = "pa55&w0rd"
@@ -464,6 +465,31 @@ def test_a_camera_whose_clock_is_off_and_is_set_has_our_times(server):
 
 
 @pytest.mark.fault(3)
+def test_fault_3_a_camera_whose_key_frame_comes_late_is_watched(tmp_path):
+    """Its description has no parameter sets, and a viewer comes in the middle of a group of pictures."""
+    whole = make_clip(tmp_path / "whole.ts", frames=90, gop=45)
+    late, never = tmp_path / "late.ts", tmp_path / "never.ts"
+    for path, wanted in ((late, range(10, 90)), (never, range(10, 45))):
+        with av.open(str(whole)) as source, av.open(str(path), "w") as sink:
+            stream = sink.add_stream("h264", rate=10)
+            stream.codec_context.extradata = None
+            for number, packet in enumerate(source.demux(video=0)):
+                if number in wanted and packet.size:
+                    packet.stream = stream
+                    sink.mux(packet)
+    with ShortServer(OK + late.read_bytes()) as server:
+        source = Source(camera(f"http://{server.host}/cam.ts"))
+        source.open()
+        with contextlib.closing(source):
+            first = next(source.frames())
+        assert (first.picture.width, first.picture.height) == (320, 240)
+        assert server.connections == 2
+    with ShortServer(OK + never.read_bytes()) as server:
+        source = Source(camera(f"http://{server.host}/cam.ts"))
+        with contextlib.closing(source), pytest.raises(SourceStalled, match="key frames more often"):
+            source.open()  # it is tried again soon: it is no camera that can never be used
+
+
 def test_fault_3_a_silent_address_is_given_up_in_time():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"rtsp://admin:{PASSWORD}@127.0.0.1:{silent.getsockname()[1]}/cam"

@@ -43,6 +43,8 @@ MAX_PIXELS = MAX_SIDE_PX**2
 MAX_FPS, DEFAULT_FPS = 240, 25
 PROBE_BYTES = 2_000_000
 PROBE_S = 1.0
+#: Of ``open_timeout_s``: read where the size of the picture comes with a key frame only, and that comes late.
+LONG_PROBE_SHARE = 0.8
 #: No playlists, no concatenations: a file may not name other files.
 _FILE_FORMATS = "mov,matroska,avi,mpegts,mpeg,flv,h264,hevc,m4v,mpegvideo,dhav,ivf,mjpeg,asf,ogg,mxf"
 _HTTP_FORMATS = f"{_FILE_FORMATS},mpjpeg"
@@ -97,10 +99,13 @@ def check_name(camera: Camera, threads: SideThreads = _RESOLVERS) -> None:
         raise SourceUnreachable(f"the host's name {host!r} does not resolve ({reason})") from error
 
 
-def open_container(camera: Camera, accelerator: HWAccel | None = None) -> InputContainer:
+def open_container(
+    camera: Camera, accelerator: HWAccel | None = None, probe_s: float = PROBE_S
+) -> InputContainer:
     """Open a camera's stream; later reads end after ``stall_timeout_s``.
 
-    Connecting and looking into the stream take at most ``open_timeout_s`` each.
+    Connecting and looking into the stream take at most ``open_timeout_s`` each. ``probe_s``: how much of
+    the stream is read until its parameters are known.
 
     Raises:
         SourceError: the kind says why; the text holds no credentials.
@@ -112,7 +117,7 @@ def open_container(camera: Camera, accelerator: HWAccel | None = None) -> InputC
     try:
         container: InputContainer = av.open(
             path,
-            options=_options(camera),
+            options=_options(camera, probe_s),
             timeout=(camera.stream.open_timeout_s, camera.stream.stall_timeout_s),
             hwaccel=accelerator,
             **_METADATA,
@@ -143,6 +148,11 @@ def choose_video(container: InputContainer) -> VideoStream:
         raise SourceUnusable("no decoder here for the stream's video codec")
     best = container.streams.best("video")  # of several default ones: not the one of thumbnails
     return max(usable, key=lambda stream: (bool(stream.disposition & Disposition.default), stream is best))
+
+
+def tells_size(container: InputContainer) -> bool:
+    """Whether the size of the picture is known already, if there is one."""
+    return all(stream.width and stream.height for stream in container.streams.video if stream.codec_context)
 
 
 def prepare_decoder(container: InputContainer, camera: Camera) -> VideoStream:
@@ -268,12 +278,12 @@ def _scheme(url: str) -> str:
     return scheme if scheme in _PROTOCOLS else "file"
 
 
-def _options(camera: Camera) -> dict[str, str]:
+def _options(camera: Camera, probe_s: float) -> dict[str, str]:
     scheme = _scheme(camera.source_url)
     options = {
         "protocol_whitelist": _PROTOCOLS[scheme],
         "probesize": str(PROBE_BYTES),
-        "analyzeduration": str(int(PROBE_S * 1e6)),
+        "analyzeduration": str(int(probe_s * 1e6)),
         "max_pixels": str(MAX_PIXELS),
     }
     if scheme in {"rtsp", "rtsps"}:
