@@ -585,6 +585,7 @@ class CameraStatus:
     clock_offset_s: float | None = None  # the camera's clock less ours; None: it has not told it
     clock_drift_ppm: float | None = None  # how much faster than ours it runs; None: not known yet
     model_version: str = ""
+    batch_size: float | None = None  # pictures that the detector takes at once, mean of the last seconds
     detector_message: str = ""  # why there is no detector; empty while connected
     warnings: tuple[str, ...] = ()  # what goes wrong while it is online; in the message as well
     notices: tuple[str, ...] = ()  # what the supervisor says of this and other cameras together

@@ -25,6 +25,23 @@ DEEDS_SEEN = {
     "loiter": "stays in",
     "occupancy": "crowd in",
 }
+#: A trouble of the system's own, by the event's kind.
+TROUBLE_WORDS = {
+    "camera_offline": "Did not answer",
+    "triton_away": "The detector did not answer",
+    "database_away": "The database took nothing; results waited",
+    "spool_filling": "The room for results that wait ran short",
+    "overload": "More to do than could be done",
+    "clock_step": "The camera's clock was set",
+    "delivery_failed": "Messages could not be delivered",
+    "upload_failed": "Clips could not be copied",
+    "clips_failed": "Clips could not be written",
+    "output_failed": "Its video could not be sent to the media server",
+    "view_covered": "Covered, or saw nothing",
+    "view_frozen": "Sent the same picture all of the time",
+    "view_defocused": "Out of focus",
+    "view_moved": "Turned away",
+}
 ALERT_WORDS = {
     AlertState.WAITING: "waiting",
     AlertState.NEW: "new",

@@ -50,7 +50,7 @@ def keep_choices() -> None:
     Keys of buttons begin otherwise: a button's state may not be set.
     """
     for key in list(st.session_state):
-        if str(key).startswith(("counts_", "events_", "timing_", "live_", "review_", "cameras_")):
+        if str(key).startswith(("counts_", "events_", "health_", "models_", "live_", "review_", "cameras_")):
             st.session_state[key] = st.session_state[key]
 
 
@@ -151,6 +151,11 @@ def facts(values: Mapping[str, str]) -> str:
     return f'<dl class="sl-facts">{"".join(parts)}</dl>' if values else ""
 
 
+def near_facts(values: Mapping[str, str]) -> str:
+    """The same where there is much room: the values stand beside their names; HTML."""
+    return f'<div class="sl-near">{facts(values)}</div>'
+
+
 def show_places(rows: Sequence[Sequence[str]], when: str) -> None:
     """Lines and zones, if there are any: camera, place, crossings in, out and net, and who is inside."""
     if not rows:
@@ -171,6 +176,18 @@ def show_places(rows: Sequence[Sequence[str]], when: str) -> None:
 def heading(text: str, small: str = "") -> str:
     """A section's heading; both arguments are HTML."""
     return f'<h2 class="sl-h">{text} <small class="idle">{small}</small></h2>'
+
+
+def bullets(texts: Iterable[str]) -> str:
+    """A list of sentences; HTML."""
+    return f'<ul class="sl-list">{"".join(f"<li>{safe(text)}</li>" for text in texts)}</ul>'
+
+
+def moment(time: float, viewer: Viewer, form: str = "%H:%M:%S") -> str:
+    """A moment in the viewer's zone, in UTC where it is pointed at; HTML."""
+    exact = datetime.fromtimestamp(time, UTC)
+    title = f"{exact:%Y-%m-%d %H:%M:%S} UTC"
+    return f'<time datetime="{exact:%Y-%m-%dT%H:%M:%SZ}" title="{title}">{viewer.clock(time, form)}</time>'
 
 
 def caption(text: str) -> str:

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as clock_time
 from pathlib import Path
@@ -29,18 +29,17 @@ sys.path.insert(0, str(APP.parent))  # as `streamlit run` does
 from streamlit.testing.v1 import AppTest  # noqa: E402
 from streamlit.util import calc_hash  # noqa: E402
 
-from console import charts, grid, texts  # noqa: E402
+from console import charts, grid, stage_times, texts  # noqa: E402
 from console.api import Api, SupervisorAway  # noqa: E402
 from console.console_options import console_options  # noqa: E402
 from console.grid import Cover  # noqa: E402
 from console.pages import counts_page as counts  # noqa: E402
 from console.pages import events_page as events  # noqa: E402
 from console.pages import overview_page as overview  # noqa: E402
-from console.pages import timing_page as timing  # noqa: E402
 from sightline.access.rights import How, Person  # noqa: E402
 from sightline.entities import SERVER_STAGES, STAGES, Role  # noqa: E402
 from sightline.store import migrations, rollups  # noqa: E402
-from sightline.store.read.queries import Watched  # noqa: E402
+from sightline.store.read.queries import Watched, read_cameras  # noqa: E402
 from sightline.store.read.readonly import Database  # noqa: E402
 from sightline.store.read.spans import Span  # noqa: E402
 from sightline.supervisor.http.visitors import ANYBODY  # noqa: E402
@@ -121,14 +120,14 @@ def test_nobody_gets_anything_but_the_way_to_the_sign_in(
     must_change = replace(person(Role.ADMIN), cameras=None, must_change=True)
     for nobody in (None, must_change):
         looks(nobody)
-        for page in ("", "overview", "counts", "events", "profile"):
+        for page in ("", "overview", "counts", "events", "health", "models"):
             text = html(open_app(page))
             assert "/auth/sign-in?next=" in text
             assert "gate" not in text
             assert "SQLite" not in text
 
 
-@pytest.mark.parametrize("page", ["overview", "counts", "events", "profile"])
+@pytest.mark.parametrize("page", ["overview", "counts", "events"])
 def test_a_page_tells_of_the_viewers_cameras_alone(
     world: World, open_app: Callable[..., AppTest], looks: Callable[[Person | None], None], page: str
 ) -> None:
@@ -563,34 +562,65 @@ def test_what_an_earlier_release_wrote_is_unknown_and_an_object_in_two_bars_is_o
     assert shown == [("6", "6"), ("6", "1"), ("6", "1"), ("7", "")]
 
 
-# Profile page
+# Health page: the rest of it is in test_health_page_browser.py
 
 
-def test_profile(world: World, open_app: Callable[..., AppTest]) -> None:
-    app = open_app("profile")
+@pytest.fixture
+def told(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program tells of the cameras that the database has."""
+
+    def get(_: Api, path: str) -> Any:
+        assert path == "/api/v1/status"
+        with closing(Database(url)) as database, database.reading() as connection:
+            cameras = [asdict(status) for status in read_cameras(connection, None)]
+        return {"cameras": cameras, "limits": [], "troubles": []}
+
+    monkeypatch.setattr(Api, "get", get)
+
+
+def test_stage_times_stand_beside_their_budgets(
+    world: World, told: None, open_app: Callable[..., AppTest]
+) -> None:
+    slow = {stage: {"mean": 1.0, "p50": 1.0, "p99": 2.0} for stage in STAGES}
+    world.camera("slow", time.time(), stages_ms=slow | {"infer": {"mean": 40.0, "p50": 40.0, "p99": 930.0}})
+    app = open_app("health")
     text = html(app)
     assert "queue wait" in text
-    assert "54" in text
-    app.segmented_control(key="timing_figure").set_value("mean").run()
+    assert re.search(r'data-h="infer"><b class="bad">930<', text)  # over its budget
+    assert re.search(r'<td [^>]*class="num heat" data-h="infer">54<', text)  # within
+    assert re.search(r'data-h="infer">250<', text)
+    assert re.search(r'data-h="wait for packet">' + texts.DASH, text)  # a wait has no budget
+    app.segmented_control(key="health_figure").set_value("mean").run()
     assert ">27<" in html(app)
+
+
+def test_what_does_not_answer_is_said(
+    world: World, open_app: Callable[..., AppTest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def get(*_: Any) -> Any:
+        raise SupervisorAway("http://127.0.0.1:8080 does not answer")
+
+    monkeypatch.setattr(Api, "get", get)
+    app = open_app("health")
+    assert [error.value for error in app.error] == [f"{texts.AWAY} http://127.0.0.1:8080 does not answer"]
 
 
 def test_the_wait_for_a_packet_is_no_work_and_every_stage_stands_in_its_place() -> None:
     stages = {stage: {"mean": 1.0, "p50": 1.0, "p99": 2.0} for stage in (*STAGES, *SERVER_STAGES, "polish")}
     status = report(stages_ms=stages | {"receive": {"mean": 195.0, "p50": 199.0, "p99": 210.0}})
-    order = timing.stage_order([status])
+    order = stage_times.stage_order([status])
     assert order == [*STAGES[:6], *SERVER_STAGES, *STAGES[6:], "polish"]
-    work = timing.work_stages(order)
+    work = stage_times.work_stages(order)
     assert work == ["decode", "queue", "scale", "write", "infer", "track", "rules", "windows", "polish"]
 
 
-def test_the_profile_shows_the_wait_for_a_packet_beside_the_work(
-    url: str, open_app: Callable[..., AppTest]
+def test_the_wait_for_a_packet_is_shown_beside_the_work(
+    url: str, told: None, open_app: Callable[..., AppTest]
 ) -> None:
     stages = {stage: {"mean": 1.0, "p50": 1.0, "p99": 2.0} for stage in STAGES}
     slow = {"receive": {"mean": 195.0, "p50": 199.0, "p99": 210.0}}
     World(url).camera("gate", time.time(), stages_ms=stages | slow)
-    text = html(open_app("profile"))
+    text = html(open_app("health"))
     [legend] = re.findall(r'<div class="sl-legend">.*?</div>', text)
     assert "rules" in legend
     assert "wait for packet" not in legend
@@ -611,11 +641,11 @@ def test_the_profile_shows_the_wait_for_a_packet_beside_the_work(
         ({"clock_source": ""}, texts.DASH),
     ],
 )
-def test_the_profile_shows_how_far_a_cameras_clock_is_off(
-    figures: dict[str, Any], shown: str, url: str, open_app: Callable[..., AppTest]
+def test_how_far_a_cameras_clock_is_off(
+    figures: dict[str, Any], shown: str, url: str, told: None, open_app: Callable[..., AppTest]
 ) -> None:
     World(url).camera("gate", time.time(), **figures)
-    assert re.search(rf'data-h="clock"><small>{re.escape(shown)}</small>', html(open_app("profile")))
+    assert re.search(rf'data-h="clock"><small>{re.escape(shown)}</small>', html(open_app("health")))
 
 
 # States of the database

@@ -121,7 +121,7 @@ def complaints(browser: Any) -> list[str]:
 PAGES = [
     ("overview", "/overview", "table.sl tbody tr", 1),
     ("counts", "/counts", ".sl-legend", 2),
-    ("profile", "/profile", "table.sl .heat", 1),
+    ("health", "/health", ".sl-verdict", 0),
 ]
 
 
@@ -220,7 +220,7 @@ def test_each_role_sees_its_pages_and_its_cameras(
         until(lambda content=content: elements(browser, content), f"{page} of {name}")
         until(lambda: "Updated" in text_of(browser), "the end of the page")
         is_engineer = name in {"engineer", "admin"}
-        assert bool(elements(browser, "[href$='/profile']")) == is_engineer
+        assert bool(elements(browser, "[href$='/models']")) == is_engineer
         if page == "overview":
             assert ("p99" in text_of(browser)) == is_engineer
             assert ("Owner: sightline" in text_of(browser)) == (name != "guest")

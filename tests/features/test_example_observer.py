@@ -40,6 +40,12 @@ class Shown:
     def notices(self) -> tuple[()]:
         return ()
 
+    def troubles(self) -> tuple[()]:
+        return ()
+
+    def machine(self) -> None:
+        return None
+
     def restarts(self) -> dict[str, int]:
         return {}
 

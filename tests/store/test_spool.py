@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -129,6 +130,25 @@ def test_a_locked_database_delays_and_loses_nothing(sqlite_url: str, tmp_path: P
     counts = counts_in(sqlite_url)
     assert counts.pop(("gate", "person", "1970-01-01 00:01")) == 29
     assert list(counts.values()) == [1] * 28
+
+
+def test_what_waits_is_as_old_as_its_oldest_row_though_more_comes_during_each_batch(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    writer, steps = make_writer(sqlite_url, tmp_path), itertools.count()
+    deliver = writer._spooled_store.deliver
+
+    def slow(batch: list[Any]) -> bool:
+        writer.put(checkpoint(counted(1), step=next(steps)))
+        time.sleep(0.05)
+        return deliver(batch)
+
+    writer._spooled_store.deliver = slow  # type: ignore[method-assign]
+    writer.put(checkpoint(counted(1), step=-1))
+    until(lambda: next(steps) > 40)
+    assert 0 < writer.health().oldest_age_s < 1.0  # some forty batches have taken more than two seconds
+    writer._spooled_store.deliver = deliver  # type: ignore[method-assign]
+    writer.close()
 
 
 def test_a_database_locked_at_the_start_and_to_the_end(sqlite_url: str, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ import pytest
 from sightline.camera.messages import Report
 from sightline.cli import main
 from sightline.config.groups import HttpOptions
-from sightline.entities import CameraState, CameraStatus, Figure, Variant
+from sightline.entities import CameraState, CameraStatus, Event, EventKind, Figure, Variant
 from sightline.errors import ServerError
 from sightline.simulation.rtsp_server import free_port
 from sightline.store.spooled_store import WriterHealth
@@ -72,6 +72,7 @@ class FakeSupervisor:
     def __init__(self) -> None:
         self.cameras = [CameraStatus("gate", CameraState.ONLINE, "", 100.0)]
         self.said: tuple[Notice, ...] = ()
+        self.going: tuple[Event, ...] = ()
         self.live = LivePictures()
 
     def statuses(self) -> list[CameraStatus]:
@@ -82,6 +83,12 @@ class FakeSupervisor:
 
     def notices(self) -> tuple[Notice, ...]:
         return self.said
+
+    def troubles(self) -> tuple[Event, ...]:
+        return self.going
+
+    def machine(self) -> None:
+        return None
 
     def restarts(self) -> dict[str, int]:
         return {"gate": 1}
@@ -180,6 +187,24 @@ def test_the_status_command_says_notices_and_who_owns_the_database(
         out = capsys.readouterr().out
         assert "\nwaiting for Triton at h:1 since\n" in out
         assert f"\n{words}; owner: {owner}\n" in out
+
+
+def test_the_status_names_what_limits_since_when_and_what_to_do(
+    server: HttpServer, supervisor: FakeSupervisor, health: list[WriterHealth]
+) -> None:
+    health[0] = replace(HEALTH, write_s=0.01)
+    assert json.loads(get(server, "/status")[1])["limits"] == []
+    supervisor.cameras.append(CameraStatus("yard", CameraState.OFFLINE, "no answer", 100.0))
+    offline = Event("yard", EventKind.CAMERA_OFFLINE, "", 0, "", 90.0, 95.0, first_time=90.0)
+    supervisor.going = (offline,)
+    status = json.loads(get(server, "/status")[1])
+    [limit] = status["limits"]
+    assert (limit["limiter"], limit["cameras"], limit["since"]) == ("camera", ["yard"], 90.0)
+    assert limit["text"] == "Camera yard is not answering."
+    assert status["troubles"] == [
+        {"kind": "camera_offline", "source": "yard", "place": "", "since": 90.0, "value": None}
+    ]
+    assert status["machine"] is None
 
 
 def test_figures_of_observers_and_sinks_are_metrics_and_status(server: HttpServer) -> None:

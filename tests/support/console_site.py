@@ -10,7 +10,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -19,18 +19,24 @@ import numpy as np
 
 from sightline.camera.messages import AskFeature, LiveMessage, Message
 from sightline.config.loader import load_config
-from sightline.entities import CameraStatus, Role, Variant
+from sightline.entities import CameraStatus, Event, Role, Variant
+from sightline.errors import StoreUnavailable
 from sightline.store.read.open_alerts import read_open_alerts
 from sightline.store.read.queries import read_cameras
 from sightline.store.read.readonly import Database
+from sightline.store.spooled_store import WriterHealth
+from sightline.supervisor.bottlenecks import Notice
 from sightline.supervisor.config_history import ConfigHistory
 from sightline.supervisor.control import CameraStep, Control, Plan
 from sightline.supervisor.http.api_live import LiveApi
 from sightline.supervisor.http.door import Door
 from sightline.supervisor.http.endpoint import Call
+from sightline.supervisor.http.health_pages import HealthPages
 from sightline.supervisor.http.own_programs import KEY_FILE
 from sightline.supervisor.http.site import access_endpoints, api_endpoints
 from sightline.supervisor.live_pictures import LivePictures
+from sightline.supervisor.machine_watch import MachineFigures
+from sightline.supervisor.sinks import SinkHealth
 from sightline.video.picture import encode_jpeg
 from support.console_world import World
 from support.front import KEY, known, served_door
@@ -41,21 +47,47 @@ ROOT = Path(__file__).parents[2]
 
 
 class DrawnCameras:
-    """Cameras that show a box that moves, ten times a second while they are asked to; those of a database."""
+    """Cameras that show a box that moves, ten times a second while they are asked to; those of a database.
+
+    They are a supervisor to what asks one; a test says what that says of itself.
+    """
+
+    beat_s = float("inf")
 
     def __init__(self, live: LivePictures, database: Database) -> None:
         self.shown = 0
         self.silent: set[str] = set()  # those that show nothing
+        self.live = live
+        self.said: tuple[Notice, ...] = ()
+        self.going: tuple[Event, ...] = ()
+        self.writer = WriterHealth(owns_database=True, owner="sightline on mill")
+        self.sinks: list[SinkHealth] = []
+        self.figures: MachineFigures | None = None
+        self._newest: list[CameraStatus] = []
         self._wanted: dict[tuple[str, Variant], float] = {}
-        self._live, self._database = live, database
+        self._database = database
         live.owner_of = self.owner_of
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def statuses(self) -> list[CameraStatus]:
-        with self._database.reading() as connection:
-            return read_cameras(connection, None)
+        """Those of the database; while it is away, as they were."""
+        with suppress(StoreUnavailable), self._database.reading() as connection:
+            self._newest = read_cameras(connection, None)
+        return self._newest
+
+    def reports(self) -> dict[str, Any]:
+        return {}
+
+    def notices(self) -> tuple[Notice, ...]:
+        return self.said
+
+    def troubles(self) -> tuple[Event, ...]:
+        return self.going
+
+    def machine(self) -> MachineFigures | None:
+        return self.figures
 
     def owner_of(self, camera: str) -> DrawnCameras:
         if camera not in {status.source for status in self.statuses()}:
@@ -88,7 +120,7 @@ class DrawnCameras:
                 self.shown += 1
                 header = {"capture_time": time.time(), "media_s": number / 10}
                 size = (1280, 720) if variant.value.startswith("large") else (640, 360)
-                self._live.take(LiveMessage(camera, variant, header, drawn(camera, number, *size)))
+                self.live.take(LiveMessage(camera, variant, header, drawn(camera, number, *size)))
 
 
 def drawn(camera: str, number: int, width: int, height: int) -> bytes:
@@ -151,7 +183,8 @@ def console_site(world: World, folder: Path, written: str = "cameras: {}\n") -> 
             people.add(role.value, role)
         people.add("guest", Role.OPERATOR, cameras=frozenset({"car-park"}))
         cameras_path = folder / "cameras.yml"
-        cameras_path.write_text(f"clips: {{folder: '{folder}/clips'}}\n{written}")
+        places = f"clips: {{folder: '{folder}/clips'}}\nmodels: {{repository: '{folder}/models'}}\n"
+        cameras_path.write_text(places + written)
 
         def apply(plan: Plan) -> None:
             for name, step in plan.steps.items():
@@ -165,7 +198,9 @@ def console_site(world: World, folder: Path, written: str = "cameras: {}\n") -> 
         async def still_allowed(call: Call) -> bool:
             return await doors[0].still_allowed(call)
 
+        pages = HealthPages(cast(Any, cameras), lambda: cameras.writer, sinks=lambda: cameras.sinks)
         endpoints = [
+            *pages.endpoints(),
             *access_endpoints(people.accounts, people.tokens, people.store),
             *LiveApi(live, still_allowed).endpoints(),
             *api_endpoints(cast(Any, cameras), control, actions, database, people.store),

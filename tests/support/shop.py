@@ -59,7 +59,7 @@ class Shop:
         self.front: Front
         self.config_path = path = folder / "config.yml"
         path.write_text(
-            f"clips: {{folder: {folder}}}\ncameras:\n"
+            f"clips: {{folder: {folder}}}\nmodels: {{repository: {folder}/models}}\ncameras:\n"
             f"  {GATE}: {{url: 'rtsp://u:hunter2@h/'}}\n  {YARD}: {{url: rtsp://h/}}\n"
         )
         self.plans: list[Plan] = []
@@ -138,6 +138,13 @@ class Shop:
     def notices(self) -> tuple[()]:
         return ()
 
+    def troubles(self) -> tuple[Event, ...]:
+        kind = EventKind.CAMERA_OFFLINE
+        return tuple(Event(name, kind, "", 0, "", START, START, first_time=START) for name in (GATE, YARD))
+
+    def machine(self) -> None:
+        return None
+
     def restarts(self) -> dict[str, int]:
         return {}
 
@@ -166,6 +173,7 @@ BODIES: dict[str, Any] = {
     "PUT /api/v1/config/{section}": {"value": "info"},
     "PUT /api/v1/cameras/{camera}/config": {"value": {"url": "rtsp://h/"}},
     "POST /live/{camera}/whep": b"v=0",
+    "POST /api/v1/models/{detector}/switch": {"version": 1},
     "POST /media/authorize": {"action": "read", "path": GATE},
 }
 QUERIES = {
@@ -177,7 +185,7 @@ QUERIES = {
 VALUES = {
     "camera": GATE, "alert": f"alert-{GATE}", "start_time": repr(START), "file": "video",
     "name": "viewer-of-yard", "token": "nothing", "route": "guards", "section": "log_level", "change": "1",
-    "session": "nothing",
+    "session": "nothing", "detector": "detector", "model": "detector-2",
 }  # fmt: skip
 
 

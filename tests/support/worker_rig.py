@@ -39,7 +39,7 @@ MODEL = ModelInfo("detector", "m-1", ("person", "car"), 192, 320, "fp32", 0.1)
 class FakeServed:
     """A served model: what :class:`sightline.inference.client.ServedDetector` is to a worker."""
 
-    transport, transport_message = "fake", ""
+    transport, transport_message, batch_size = "fake", "", None
     info: ModelInfo | None = None
 
     def __init__(self, name: str, answer: Callable[[Frame], Any]) -> None:

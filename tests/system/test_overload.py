@@ -65,6 +65,13 @@ def notices(system: System) -> dict[str, str]:
     return {item["cause"]: item["text"] for item in json.loads(body)["notices"]} if body else {}
 
 
+def bottleneck(system: System) -> tuple[str, list[str], str] | None:
+    """What limits first: what, whom, and the sentence."""
+    body = system.get("/status")[1]
+    limits = json.loads(body)["limits"] if body else []
+    return (limits[0]["limiter"], sorted(limits[0]["cameras"]), limits[0]["text"]) if limits else None
+
+
 def require_within_estimates(system: System, cameras: int) -> None:
     """Processes hold no more descriptors and threads than the limits are compared with."""
     assert system.process is not None
@@ -98,6 +105,8 @@ def test_a_slow_detector_is_said_in_words_with_its_figures_until_it_is_helped(
         assert "2 cameras analyse" in system.log()
         assert system.get("/readyz")[0] == 200
         assert 'sightline_held_back_cameras{cause="detector"} 2.0' in system.get("/metrics")[1]
+        sentence = "All 2 cameras are analysed too seldom: the detector is busy all of the time."
+        assert bottleneck(system) == ("detector", ["a", "b"], sentence)
         until(lambda: "the detector is too slow" in system.camera("a")["message"], 5)
         require_within_estimates(system, len(cameras))
         database = Database(system.database_url)
@@ -111,6 +120,7 @@ def test_a_slow_detector_is_said_in_words_with_its_figures_until_it_is_helped(
         system.write_config({name: {"url": standing, "stream": {"fps": 1}} for name in cameras})
         system.reload()
         until(lambda: "detector" not in notices(system), 60, every_s=0.5)
+        until(lambda: bottleneck(system) is None, 20, every_s=0.5)
         assert re.search(r"the overload of the detector toy-1\S* is over, after \d+ s", system.log())
         until(lambda: shown() == set(), 5)
         database.close()
@@ -164,6 +174,8 @@ def test_without_triton_the_program_says_what_it_waits_for(tmp_path: Path, stand
         shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         assert f"\nwaiting for Triton at {address} since" in shown
         assert "results: ok; owner: sightline on " in shown
+        sentence = "Camera door is not analysed: the detector does not answer."
+        assert bottleneck(system) == ("triton", ["door"], sentence)
         code, body = system.get("/readyz")
         assert (code, "waiting for Triton" in body) == (503, True)
         system.stop()

@@ -22,6 +22,7 @@ class Action(StrEnum):
     CREATE_TOKEN = "create_token"  # noqa: S105  no token
     REVOKE_TOKEN = "revoke_token"  # noqa: S105  no token
     CHANGE_CONFIG = "change_config"
+    CHANGE_MODEL = "change_model"
     CHANGE_ALERT = "change_alert"
     MUTE = "mute"
     PROBE = "probe"

@@ -27,6 +27,7 @@ class Right(StrEnum):
     SEE_METRICS = "see_metrics"
     SEE_CONFIG = "see_config"
     WRITE_CONFIG = "write_config"
+    SWITCH_MODEL = "switch_model"
     PROBE = "probe"
     TEST_ROUTE = "test_route"
     MANAGE_PEOPLE = "manage_people"
@@ -58,6 +59,7 @@ RIGHTS: Mapping[Right, RightRule] = {
     Right.SEE_METRICS: RightRule(Role.OPERATOR, False, "`/metrics`: figures of all cameras, no pictures"),
     Right.SEE_CONFIG: RightRule(Role.ENGINEER, True, "the configuration, without its secrets"),
     Right.WRITE_CONFIG: RightRule(Role.ENGINEER, True, "change the configuration"),
+    Right.SWITCH_MODEL: RightRule(Role.ENGINEER, True, "let a detector serve another version"),
     Right.PROBE: RightRule(Role.ENGINEER, False, "try a camera's URL"),
     Right.TEST_ROUTE: RightRule(Role.ENGINEER, False, "send a test by a route of alerts"),
     Right.MANAGE_PEOPLE: RightRule(Role.ADMIN, False, "accounts and tokens"),

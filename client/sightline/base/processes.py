@@ -9,8 +9,12 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
 from pathlib import Path
-from typing import IO
+from pkgutil import resolve_name
+from typing import IO, Any
 
 from sightline.errors import ServerError
 
@@ -145,3 +149,26 @@ def make_all(
             for child in running.values():
                 terminate(child, 5.0)
     return True
+
+
+def apart(function: str, *values: Any, nice: int = 0) -> Any:
+    """Call a function in a process of its own, which takes its memory with it when it ends.
+
+    Args:
+        function: ``package.module:name``; so what it imports is imported there alone.
+        values: what it is given; they, what it gives and what it raises travel pickled.
+        nice: how much the process gives way to others.
+
+    Raises:
+        ServerError: the process died.
+    """
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        try:
+            return pool.submit(_called, function, nice, values).result()
+        except BrokenProcessPool as error:
+            raise ServerError(f"{function.rpartition(':')[2]} ended without an answer") from error
+
+
+def _called(function: str, nice: int, values: Sequence[Any]) -> Any:
+    os.nice(nice)
+    return resolve_name(function)(*values)

@@ -196,6 +196,7 @@ class RunningCamera:
             clock_offset_s=self._clock.offset_s,
             clock_drift_ppm=self._clock.drift_ppm,
             model_version=model.version if model else "",
+            batch_size=link.detector.batch_size,
             stages_ms=stages | link.server_times,
             lines=tuple(pipeline.analysis.options.lines),
             occupancy=pipeline.analysis.occupancy,

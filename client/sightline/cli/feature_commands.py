@@ -16,7 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from sightline.cli.parsers import add_command, add_config_option, add_group, parse_day
-from sightline.cli.version_commands import add_class_options, missing_classes, served_options
+from sightline.cli.version_commands import (
+    add_class_options,
+    keep_in_audit,
+    missing_classes,
+    served_options,
+)
 from sightline.config import load_outline
 from sightline.entities import Figure
 from sightline.errors import LabelError
@@ -231,5 +236,7 @@ def _judge(arguments: argparse.Namespace) -> int:
     if arguments.apply and decision.verdict is not Verdict.WAIT:
         missing = missing_classes(arguments)
         with TritonAdmin(arguments.url) as triton:
-            print(apply(arguments.repository, triton, missing, compared, decision), file=sys.stderr)
+            done = apply(arguments.repository, triton, missing, compared, decision)
+        keep_in_audit(arguments.config, compared.newest.candidate_model, f"{done}, by its shadow")
+        print(done, file=sys.stderr)
     return STATUS[decision.verdict] if arguments.decide else 0

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sightline.cli.parsers import add_command, add_config_option
-from sightline.config import load_config, unknown_classes
-from sightline.errors import AdminError, TritonAway
+from sightline.config import load_config, load_outline, unknown_classes
+from sightline.errors import AdminError, SightlineError, TritonAway
 from sightline.models.registry import audit_trail
 from sightline.serving.model_configs import DETECTOR, TRITON_URL
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sightline.models.registry.operations import MissingClasses, Versions
 
 SHADOW_NICE = 19
+_CHANGES = {"load", "unload", "switch", "rollback", "remove", "retire", "restore"}
 
 
 def add_to(parts: Any) -> None:
@@ -36,6 +37,8 @@ def add_to(parts: Any) -> None:
         parser.set_defaults(operation=name)
         if not looks:
             parser.add_argument("--why", default="", help="a sentence for the audit trail")
+        if name in _CHANGES:
+            add_config_option(parser)
         for argument in arguments:
             kind = int if argument == "version" else str
             parser.add_argument(argument, type=kind, help=f"{'number' if kind is int else 'name'} of it")
@@ -53,7 +56,7 @@ def add_to(parts: Any) -> None:
     text = "default: %(default)s; switch makes new ones"
     for parser in (switch, rollback):
         parser.add_argument("--detector", default=DETECTOR, help=text)
-        add_class_options(parser)
+        add_force_option(parser)
     add("remove", "Unload and forget a detector that a switch made.", "detector")
     add("retire", "Take a version out of service for good.", "version").add_argument(
         "--delete", action="store_true", help="delete its weights; the manifest stays"
@@ -67,6 +70,11 @@ def add_to(parts: Any) -> None:
 def add_class_options(parser: argparse.ArgumentParser) -> None:
     """Add what :func:`missing_classes` needs."""
     add_config_option(parser)
+    add_force_option(parser)
+
+
+def add_force_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--force`` alone."""
     parser.add_argument("--force", action="store_true", help="though cameras count classes it lacks")
 
 
@@ -97,8 +105,32 @@ def _run(arguments: argparse.Namespace) -> int:
         raise AdminError(
             f"{error}; --offline {'changes' if changes else 'looks at'} the files alone"
         ) from error
+    if arguments.operation in _CHANGES:
+        keep_in_audit(arguments.config, done.get("detector") or f"version {done['version']}", text)
     print(json.dumps(done, indent=2, ensure_ascii=False) if arguments.json else text)
     return 1 if isinstance(done, dict) and done.get("problems") else 0
+
+
+def keep_in_audit(config: Path, target: str, done: str) -> None:
+    """Keep in the audit, too, what this user has done; said where there is none, or that fails."""
+    from sightline.access.audit import Action, record_alone
+    from sightline.access.rights import Caller, own_user
+    from sightline.store.access_store import AccessStore
+    from sightline.store.dialects import sqlite_file
+
+    if not config.exists():
+        return  # no program that would show it
+    try:
+        url = load_outline(config, "url").database.url.get_secret_value()
+        if (file := sqlite_file(url)) is not None and not file.exists():
+            return
+        store = AccessStore(url)
+        try:
+            record_alone(store, Action.CHANGE_MODEL, target, Caller(own_user()), detail=done)
+        finally:
+            store.close()
+    except SightlineError as error:
+        print(f"done, but not kept in the audit: {error}", file=sys.stderr)
 
 
 def missing_classes(arguments: argparse.Namespace) -> "MissingClasses":

@@ -256,6 +256,14 @@ class ShadowOptions(OptionGroup):
     seed: int = reopens(0, "The same seed chooses the same episodes.", ge=0)
 
 
+class ModelsOptions(OptionGroup):
+    """``models``: the versions of the network that detectors may serve."""
+
+    repository: Path = hot(
+        Path("model_repository"), "The model repository that Triton serves, for the console's page Models."
+    )
+
+
 class Layer(StrEnum):
     """What is drawn on live pictures."""
 
@@ -488,6 +496,7 @@ class Config(CameraOptions):
     """The whole file but its cameras. :func:`load_config` returns the checked form."""
 
     triton: TritonOptions = Field(TritonOptions(), description="Where the detectors are served.")
+    models: ModelsOptions = Field(ModelsOptions(), description="Versions of the network.")
     database: DatabaseOptions = Field(DatabaseOptions(), description="Where results go.")
     retention: RetentionOptions = Field(RetentionOptions(), description="How long rows stay there.")
     http: HttpOptions = Field(HttpOptions(), description="Health, status, metrics and the API.")

@@ -123,6 +123,7 @@ class ServedDetector:
         # CUDA comes first once a picture lies on the GPU: before that its context is not worth its memory.
         self._may_use_gpu = automatic and has_gpu()
         self._sent_s = 0.0
+        self.batch_size: float | None = None  # pictures at once, mean, as Triton last reported it
         self._statistics: list[int] | None = None
 
     def connect(self) -> ModelInfo:
@@ -190,13 +191,16 @@ class ServedDetector:
         stats = [item.inference_stats for item in answer.model_stats]
         now = [
             sum(item.success.count for item in stats),
+            sum(item.inference_count for item in answer.model_stats),
+            sum(item.execution_count for item in answer.model_stats),
             sum(item.queue.ns for item in stats),
             sum(item.compute_input.ns + item.compute_infer.ns + item.compute_output.ns for item in stats),
         ]
         before, self._statistics = self._statistics or now, now
-        requests, *spent_ns = (a - b for a, b in zip(now, before, strict=True))
+        requests, pictures, runs, *spent_ns = (a - b for a, b in zip(now, before, strict=True))
         if requests <= 0:
             return {}
+        self.batch_size = round(pictures / runs, 2) if runs > 0 else None
         names = SERVER_STAGES[:1] if self.info and self.info.answers_later else SERVER_STAGES
         return {n: {"mean": round(ns / requests / 1e6, 3)} for n, ns in zip(names, spent_ns, strict=False)}
 

@@ -272,8 +272,11 @@ def filled(text: str, name: str, choice: Choice, manifest: Mapping[str, Any]) ->
     return "\n".join([*lines, ""])
 
 
-def read_manifest(folder: Path, version: int) -> dict[str, Any]:
-    """The manifest of a version of ``yolo``; a RepositoryError when there is none or it is no manifest."""
+def read_manifest(folder: Path, version: int | str) -> dict[str, Any]:
+    """The manifest of a version of ``yolo``, or of a folder beside the versions.
+
+    A RepositoryError when there is none or it is no manifest.
+    """
     path = folder / "yolo" / str(version) / "manifest.json"
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))

@@ -78,6 +78,7 @@ def run_demo(arguments: argparse.Namespace) -> int:
             "stream": {"fps": arguments.fps},
             "count": {"classes": classes, "window_s": 10},
             "media": rtsp.media,
+            "models": {"repository": str(triton.model_repository)},
             "http": {"port": port},
         }
         sightline = SightlineProcess(folder, cameras, triton={"url": triton.grpc_url}, options=options)

@@ -3,7 +3,7 @@
 import socket
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -56,6 +56,15 @@ def parse_url(url: str) -> URL:
     if parsed.drivername in {"postgresql", "postgres", "postgresql+psycopg"}:
         return parsed.set(drivername="postgresql+psycopg")
     raise StoreError(problem)
+
+
+def sqlite_file(url: str) -> Path | None:
+    """The file of a SQLite database; None: it is none, or no URL of a database."""
+    with suppress(StoreError):
+        parsed = parse_url(url)
+        if parsed.get_backend_name() == "sqlite" and parsed.database:
+            return Path(parsed.database)
+    return None
 
 
 def make_engine(url: URL, statement_timeout_s: float, *, read_wait_s: float | None = None) -> Engine:

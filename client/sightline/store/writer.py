@@ -99,10 +99,11 @@ class Writer:
         self._flush_every_s = flush_every_s
         self._max_pending = max_pending
         self._stop = threading.Event()
-        self._lock = threading.Lock()  # guards the six below
+        self._lock = threading.Lock()  # guards the seven below
         self._pending: dict[str, PendingRow] = {}
-        self._pending_since: float | None = None
+        self._pending_since: float | None = None  # UTC epoch seconds
         self._in_hand: dict[str, PendingRow] = {}  # taken by the thread, in neither database nor spool yet
+        self._in_hand_since: float | None = None
         self._dropped = 0
         self._crash = ""  # what the thread last failed with
         self._closed = False
@@ -163,7 +164,8 @@ class Writer:
         with self._lock:
             pending = len(self._pending) + len(self._in_hand)
             dropped = self._dropped + self._spool.dropped_rows
-            since = [t for t in (self._pending_since, store.waiting_since) if t is not None]
+            times = (self._pending_since, self._in_hand_since, store.waiting_since)
+            since = [time_ for time_ in times if time_ is not None]
         if self._closed or not self._thread.is_alive():
             state = "stopped"
         elif not self._open.is_set():
@@ -332,6 +334,7 @@ class Writer:
         delivered, put_s = self.outbox.delivered(), time.monotonic()
         with self._lock:
             self._in_hand, self._pending = self._pending, {}
+            self._in_hand_since, self._pending_since = self._pending_since, None
             batch = list(self._in_hand.values())
         taken = False
         with self._errors_noted("a batch failed; it is tried again"):
@@ -356,7 +359,6 @@ class Writer:
             if not taken:
                 merge(self._in_hand, self._pending.values())
                 self._pending = self._in_hand
+                self._pending_since = self._in_hand_since or self._pending_since
                 self._bound_pending()
-            elif not self._pending:
-                self._pending_since = None
-            self._in_hand = {}
+            self._in_hand, self._in_hand_since = {}, None

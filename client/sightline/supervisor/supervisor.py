@@ -22,6 +22,7 @@ from sightline.supervisor.bottlenecks import Bottlenecks, Notice
 from sightline.supervisor.control import CameraStep, Plan
 from sightline.supervisor.hub import Hub
 from sightline.supervisor.live_pictures import CameraOwner
+from sightline.supervisor.machine_watch import MachineFigures, MachineWatch, folders_of
 from sightline.supervisor.open_spans import OpenSpans
 from sightline.supervisor.troubles import HOLD_S, Troubles, signs_of
 from sightline.supervisor.workers import HostedCamera, StartWorker, Workers, shortages
@@ -65,6 +66,7 @@ class Supervisor:
         self._workers = Workers(config.options, hub, start_worker, until_end=until_end, clock=clock)
         self._bottlenecks = Bottlenecks(clock)
         hub.annotate = self._bottlenecks.annotate
+        self._machine = MachineWatch(lambda: folders_of(self._config.options))
         self.live = hub.live  # what is seen of the cameras
         self.live.owner_of = self.owner_of
         self._troubles, self._open_spans = Troubles(clock, wall_clock), OpenSpans(clock)
@@ -204,6 +206,14 @@ class Supervisor:
     def notices(self) -> tuple[Notice, ...]:
         """What holds cameras back now. Any thread may call it."""
         return self._bottlenecks.notices
+
+    def troubles(self) -> tuple[Event, ...]:
+        """The system's own troubles that go on. Any thread may call it."""
+        return self._troubles.lasting
+
+    def machine(self) -> MachineFigures | None:
+        """How this machine does; None: not known yet. Any thread may call it, and may wait for a second."""
+        return self._machine.newest()
 
     def restarts(self) -> dict[str, int]:
         """How often each camera had to be started again with its worker. Any thread may call it."""

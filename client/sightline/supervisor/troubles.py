@@ -114,6 +114,7 @@ class Troubles:
         self._clock, self._wall_clock = clock, wall_clock
         self._began_s: float | None = None  # the first look
         self._watched: dict[Trouble, _Watched] = {}
+        self.lasting: tuple[Event, ...] = ()  # those that go on, by the last look; any thread may read it
 
     def adopt(self, open_events: Iterable[OpenEvent], cameras: Iterable[str]) -> None:
         """Go on with what the program before has left open, of itself and of the cameras that are left."""
@@ -154,6 +155,7 @@ class Troubles:
                 results.append(watched.event)
             if watched.event is None and trouble not in signs and watched.holds is False:
                 del self._watched[trouble]
+        self.lasting = tuple(watched.event for watched in self._watched.values() if watched.event is not None)
         return results
 
     def goes_on(self, event: Event) -> bool:

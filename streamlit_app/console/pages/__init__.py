@@ -7,10 +7,11 @@ from console.pages import (
     cameras_page,
     counts_page,
     events_page,
+    health_page,
     live_page,
+    models_page,
     overview_page,
     review_page,
-    timing_page,
 )
 from console.viewer import Viewer
 from sightline.access.rights import Right
@@ -37,7 +38,8 @@ PAGES = (
     ConsolePage(
         "Cameras", ":material/settings_video_camera:", "cameras", Right.SEE_CONFIG, cameras_page.render
     ),
+    ConsolePage("Health", ":material/monitor_heart:", "health", Right.SEE_STATUS, health_page.render),
     ConsolePage(
-        "Profile", ":material/speed:", "profile", Right.SEE_STATUS, timing_page.render, engineers=True
+        "Models", ":material/deployed_code:", "models", Right.SEE_CONFIG, models_page.render, engineers=True
     ),
 )

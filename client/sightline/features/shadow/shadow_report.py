@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from sightline.analysis.pairing import PairCounts
-from sightline.features.shadow.episode_comparison import ComparedEpisode, ComparedEpisodes
-from sightline.features.shadow.promotion_rule import Decision
+from sightline.features.shadow.episode_comparison import ComparedEpisode, ComparedEpisodes, collect
+from sightline.features.shadow.promotion_rule import Decision, PromotionRule, decide
 
 MAX_ROWS = 20
 MAX_PICTURES = 20
@@ -108,6 +108,16 @@ def as_json(compared: ComparedEpisodes, decision: Decision) -> dict[str, Any]:
         },
         "pictures": [{"file": str(path), "what": what} for path, what in pictures(compared.good)],
     }
+
+
+def report_of(folder: Path, model: str) -> dict[str, Any]:
+    """The same of a candidate's newest episodes, by the stated rule.
+
+    Raises:
+        ShadowError: there is none, or one cannot be read.
+    """
+    compared = collect(folder, model)
+    return as_json(compared, decide(compared, PromotionRule()))
 
 
 def pictures(good: Sequence[ComparedEpisode]) -> list[tuple[Path, str]]:

@@ -20,6 +20,7 @@ from sightline.base.redact import redact
 from sightline.errors import RepositoryError
 
 FILE = "versions.jsonl"
+OPERATOR = "SIGHTLINE_OPERATOR"  # in the environment: who is behind the process' user
 
 
 class Refused(RepositoryError):
@@ -35,7 +36,7 @@ def record(folder: Path, **values: Any) -> None:
         user = pwd.getpwuid(os.getuid()).pw_name
     except KeyError:  # a container's number without a name
         user = str(os.getuid())
-    operator = os.environ.get("SIGHTLINE_OPERATOR")  # compose.yaml: who is behind the container's user
+    operator = os.environ.get(OPERATOR)
     who = {"user": user, "host": socket.gethostname(), **({"operator": operator} if operator else {})}
     entry = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **who, **values}
     line = json.dumps(entry, ensure_ascii=False) + "\n"

@@ -4,6 +4,7 @@ One rule: a version is verified, loaded beside the one that serves and asked for
 whatever fails, the old one goes on.
 """
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -106,24 +107,12 @@ class Versions:
     def rollback(self, name: str = DETECTOR) -> int:
         """Let a detector serve the version that it served before the present one; gives it."""
         with self._operation("rollback", detector=name) as entry:
-            stack: list[int] = []  # versions in the order in which they served, by the audit trail
-            for past in audit_trail.read(self.folder):
-                if past.get("detector") != name or past.get("result") != "ok":
-                    continue
-                action, version = past.get("action"), past.get("version")
-                if action == "switch":
-                    stack += filter(None, [version] if stack else [past.get("previous"), version])
-                elif action == "rollback":
-                    while stack and stack[-1] != version:
-                        stack.pop()
-            present, there = model_configs.active(self.folder, name), model_configs.versions(self.folder)
-            while stack and (stack[-1] == present or stack[-1] not in there):
-                stack.pop()
-            if not stack:
+            version = repository.earlier_version(self.folder, name)
+            if version is None:
                 raise Refused(f"no earlier version of {name} is known: name one with switch N")
-            entry["version"] = stack[-1]
-            self._switch(name, stack[-1], entry)
-            return stack[-1]
+            entry["version"] = version
+            self._switch(name, version, entry)
+            return version
 
     def remove(self, name: str) -> None:
         """Unload a detector that a switch has made, and forget it; ``detector`` itself stays."""
@@ -303,3 +292,10 @@ class Versions:
             self._triton.unload(name)
         for name in steps:
             shutil.rmtree(self.folder / name, ignore_errors=True)
+
+
+def operate(folder: Path, url: str, operator: str, why: str, operation: str, *values: Any) -> Any:
+    """One operation by its name, on the Triton at ``url``, in a process of its own: for ``operator``."""
+    os.environ[audit_trail.OPERATOR] = operator
+    with TritonAdmin(url) as admin:
+        return getattr(Versions(folder, admin, why), operation)(*values)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sightline.base.resources import resource
 from sightline.errors import RepositoryError
+from sightline.models.registry import audit_trail
 from sightline.serving import model_configs
 from sightline.serving.model_configs import MODELS, versions
 from sightline.serving.runtime.numerics import END_TO_END_COLUMNS
@@ -46,6 +47,24 @@ def retired(folder: Path) -> list[int]:
 def next_version(folder: Path) -> int:
     """The number after the newest; the number of a retired version is not given again."""
     return max([*versions(folder), *retired(folder)], default=0) + 1
+
+
+def earlier_version(folder: Path, name: str) -> int | None:
+    """The version that a detector served before the present one, by the audit trail; None: none is known."""
+    stack: list[int] = []  # versions in the order in which they served
+    for past in audit_trail.read(folder):
+        if past.get("detector") != name or past.get("result") != "ok":
+            continue
+        action, version = past.get("action"), past.get("version")
+        if action == "switch":
+            stack += filter(None, [version] if stack else [past.get("previous"), version])
+        elif action == "rollback":
+            while stack and stack[-1] != version:
+                stack.pop()
+    present, there = model_configs.active(folder, name), versions(folder)
+    while stack and (stack[-1] == present or stack[-1] not in there):
+        stack.pop()
+    return stack[-1] if stack else None
 
 
 def sha256(path: Path) -> str:

@@ -14,6 +14,7 @@ from sightline.supervisor.http.endpoint import Call, Endpoint
 from sightline.supervisor.http.prometheus import metrics_page
 from sightline.supervisor.sinks import SinkHealth
 from sightline.supervisor.supervisor import Supervisor
+from sightline.supervisor.what_limits import SystemState, limits_of
 
 #: The supervisor's main loop beats five times a second; starting or stopping a camera may take seconds.
 BEAT_LIMIT_S = 30.0
@@ -100,23 +101,35 @@ class HealthPages:
 
     def _status(self, call: Call) -> Response:
         """State and figures of every camera that one sees; who sees all is told of the program as well."""
-        reports = self._supervisor.reports()
-        cameras, viewers = [], self._supervisor.live.viewers
-        for status in self._supervisor.statuses():
-            if not call.sees(status.source):
-                continue
+        reports, viewers = self._supervisor.reports(), self._supervisor.live.viewers
+        statuses = [status for status in self._supervisor.statuses() if call.sees(status.source)]
+        troubles = [event for event in self._supervisor.troubles() if call.sees(event.source or None)]
+        cameras = []
+        for status in statuses:
             figures = [
                 {"name": figure.name, "labels": dict(figure.labels), "value": figure.value}
                 for figure in (reports[status.source].figures if status.source in reports else ())
             ]
             cameras.append({**asdict(status), "figures": figures, "viewers": viewers[status.source]})
+        notices = self._supervisor.notices()
+        told = [
+            {"kind": event.kind, "source": event.source, "place": event.place}
+            | {"since": event.event_time, "value": event.value}
+            for event in troubles
+        ]
+        body: dict[str, Any] = {"cameras": cameras, "troubles": told}
         if not call.sees(None):  # notices and errors may name other cameras
-            return JSONResponse({"cameras": cameras})
-        body = {
-            "cameras": cameras,
-            "notices": [asdict(notice) for notice in self._supervisor.notices()],
-            "writer": asdict(self.writer_health()),
+            limits = limits_of(SystemState(statuses, notices, troubles))
+            return JSONResponse({**body, "limits": [asdict(limit) for limit in limits]})
+        writer, machine = self.writer_health(), self._supervisor.machine()
+        disks = machine.disks if machine else ()
+        limits = limits_of(SystemState(statuses, notices, troubles, writer, disks))
+        body |= {
+            "limits": [asdict(limit) for limit in limits],
+            "notices": [asdict(notice) for notice in notices],
+            "writer": asdict(writer),
             "sinks": [asdict(sink) for sink in self._sinks()],
+            "machine": machine and asdict(machine),
             "canary": self._canary(),
             "config": self._config_state(),
         }

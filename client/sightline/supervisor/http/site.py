@@ -21,6 +21,7 @@ from sightline.supervisor.config_history import ConfigHistory
 from sightline.supervisor.control import Control
 from sightline.supervisor.http.api_alerts import AlertsApi
 from sightline.supervisor.http.api_config import ConfigApi
+from sightline.supervisor.http.api_models import ModelsApi
 from sightline.supervisor.http.api_people import PeopleApi
 from sightline.supervisor.http.api_reading import ReadingApi
 from sightline.supervisor.http.api_tries import TriesApi
@@ -61,6 +62,7 @@ def api_endpoints(
         ReadingApi(supervisor, database, control),
         AlertsApi(actions, database, store),
         ConfigApi(control, store),
+        ModelsApi(supervisor, control, store),
         TriesApi(store, control),
     )
     return [endpoint for part in parts for endpoint in part.endpoints()]

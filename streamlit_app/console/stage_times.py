@@ -1,18 +1,16 @@
-"""Profile: where a frame's time goes, camera by camera."""
+"""Where a frame's time goes, camera by camera, against what each stage may take; in engineers' words."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
 import pandas as pd
 import streamlit as st
-from sqlalchemy import Connection
 
 from console import theme
 from console.texts import DASH, drops, milliseconds, number, safe
-from console.viewer import Viewer, now
 from sightline.entities import SERVER_STAGES, STAGES, CameraStatus
-from sightline.store.read import queries
 from sightline.store.read.queries import is_stale
 
 NAMES = {
@@ -25,6 +23,20 @@ FIGURES = ("mean", "p50", "p99")
 #: Not part of the sum over stages: the wait for the camera's next packet, what Triton reports of its share of
 #: ``infer``, and the whole way.
 APART = {"receive", "total", *SERVER_STAGES}
+#: What a stage may take of a frame (p99), in ms, so that a camera of 25 frames a second keeps up, and an
+#: event is certain half a second after its picture came. The wait for a packet is no work: it has none.
+BUDGET_MS = {
+    "decode": 40.0,
+    "queue": 100.0,
+    "scale": 10.0,
+    "write": 5.0,
+    "infer": 250.0,
+    "triton_queue": 100.0,
+    "track": 10.0,
+    "rules": 5.0,
+    "windows": 5.0,
+    "total": 500.0,
+}
 MAX_BARS = 12
 FRAME_HEADS = ("fps", "Queue depth", "Frames", "Drops", "Gate skips", "Decode errors", "Reconnects", "Clock")
 STAGES_NOTE = (
@@ -36,30 +48,18 @@ STAGES_NOTE = (
 )
 
 
-def render(viewer: Viewer) -> None:
-    """The page."""
-    theme.live(show, viewer)
-
-
-def show(viewer: Viewer, connection: Connection) -> None:
-    """The stacked means of the slowest cameras, then every figure."""
-    statuses = queries.read_cameras(connection, viewer.cameras)
-    if not statuses:
-        theme.state(
-            theme.NO_CAMERA, "Start “sightline run”; stage times appear with the first frames.", icon="speed"
-        )
-        return
-    at = now()
+def show_stages(statuses: Sequence[CameraStatus], at: float) -> None:
+    """The stacked means of the slowest cameras, every figure with its budget, then counters of frames."""
     live = [status for status in statuses if not is_stale(status, at) and status.stages_ms]
     if live:
-        _show_stages(live)
+        _show_times(live)
     else:
         st.info("No camera is delivering frames now, so there are no stage times.", icon=":material/speed:")
     st.html(theme.heading("Frames"))
     st.html(_frames_table(statuses, at))
 
 
-def _show_stages(live: Sequence[CameraStatus]) -> None:
+def _show_times(live: Sequence[CameraStatus]) -> None:
     stages = stage_order(live)
     parts = work_stages(stages)
     colours = theme.colours(sorted(parts, key=lambda part: part != "infer"))
@@ -68,13 +68,14 @@ def _show_stages(live: Sequence[CameraStatus]) -> None:
     which = f"the {MAX_BARS} slowest of {len(live)} cameras" if len(live) > MAX_BARS else "all live cameras"
     st.html(theme.heading("Mean time of a frame in each stage", f"ms, {which}"))
     st.html(theme.swatches((colours[part], safe(NAMES.get(part, part))) for part in parts))
-    st.altair_chart(_stacked(slowest, parts, colours), key="timing_chart", alt="Mean stage times by camera")
+    st.altair_chart(_stacked(slowest, parts, colours), key="health_stages", alt="Mean stage times by camera")
     line = st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom")
-    line.html(theme.heading("Stage times", "ms, over the last seconds"))
+    line.html(theme.heading("Stage times", "ms, over the last seconds; budgets are for p99"))
     figure = line.segmented_control(
-        "Figure", FIGURES, default="p99", key="timing_figure", required=True, label_visibility="collapsed"
+        "Figure", FIGURES, default="p99", key="health_figure", required=True, label_visibility="collapsed"
     )
-    rows: list[theme.Row] = []
+    budgets = (milliseconds(BUDGET_MS.get(stage)) for stage in stages)
+    rows: list[theme.Row] = [("idle", ["Budget", *budgets])]
     for status in live:
         whole = sum(_value(status, stage, figure) or 0 for stage in parts)
         cells = (_stage_cell(status, stage, figure, whole) for stage in stages)
@@ -122,6 +123,8 @@ def _stacked(statuses: Sequence[CameraStatus], parts: Sequence[str], colours: Ma
 def _stage_cell(status: CameraStatus, stage: str, figure: str, whole: float) -> tuple[str, str]:
     """A figure, tinted by its share of the whole: where this camera's time goes."""
     value = _value(status, stage, "mean" if stage in SERVER_STAGES else figure)
+    if value is not None and value > BUDGET_MS.get(stage, math.inf):
+        return f'<b class="bad">{milliseconds(value)}<span class="sl-over"> over</span></b>', ""
     share = round(38 * value / whole) if value and whole and stage not in APART else 0
     tint = f'style="background:color-mix(in srgb, var(--sl-warn) {share}%, transparent)"' if share else ""
     return milliseconds(value), tint
