@@ -168,7 +168,8 @@ def cameras_table(rows: Sequence[CameraRowView], status: ProgramStatus, viewer: 
         if row.is_live and not viewer.engineer and limit is None:
             message = ""  # engineers' words
         word, tone = ("held back", "warn") if held else (row.word, row.tone)
-        since = _time_of(oldest[camera.source].since if camera.source in oldest else None, viewer, at)
+        began = oldest.get(camera.source) or limit
+        since = _time_of(began.since if began else None, viewer, at)
         cells: list[str | tuple[str, str]] = [
             safe(camera.source),
             theme.state_word(word, tone, message),
