@@ -379,6 +379,11 @@ class Alert:
     open_events: tuple[str, ...] = ()  # keys of those that go on
     failed_routes: tuple[str, ...] = ()  # routes by which something of it was given up
 
+    @property
+    def is_over_unseen(self) -> bool:
+        """Whether it is over by itself, and nobody has said anything of it."""
+        return self.state is AlertState.RESOLVED and not self.who
+
 
 @dataclass(frozen=True, slots=True)
 class Notification:

@@ -51,6 +51,7 @@ ALERT_WORDS = {
     AlertState.PASSED: "passed",
     AlertState.JOINED: "joined another",
 }
+OVER_UNSEEN = "over, unseen"
 NO_CAMERA_IS_YOURS = "This camera is not one of yours."
 NOT_YOURS = "This page is not for your role."
 NOT_YOURS_REMEDY = "Choose another one, or ask an admin."

@@ -58,7 +58,7 @@ class Site:
         writer = Writer(self.options.database, flush_every_s=0.02, sinks=wanted_by(sinks))
         hub = Hub(writer, sinks)
         try:
-            with taking_commands(socket_folder(self.options.database), alert_actions(sinks)):
+            with taking_commands(socket_folder(self.options.database), alert_actions(hub.running)):
                 yield writer
         finally:
             hub.close()

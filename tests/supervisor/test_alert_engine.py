@@ -30,7 +30,6 @@ from sightline.entities import (
 from sightline.store.kinds import PendingRow, pending_row
 from sightline.store.read.open_alerts import OpenAlerts
 from sightline.supervisor.sinks.alert_engine import AlertEngine
-from sightline.supervisor.sinks.alert_matching import holds
 
 T0 = 1_800_000_000.0
 ROUTES = {"guards": {"apprise": "json://localhost"}, "duty": {"pagerduty": "key"}}
@@ -205,14 +204,40 @@ def test_an_acknowledged_alert_is_not_escalated() -> None:
         here.engine.set_state("nothing", AlertState.RESOLVED, "ada")
 
 
-def test_what_is_closed_is_not_acknowledged_and_may_still_be_called_false() -> None:
+def test_what_is_over_by_itself_is_acknowledged_once_and_nobody_is_told_again() -> None:
     here = world()
     here.see(EventEnd(entered(1), T0 + 1), at=2)
     [alert] = here.alerts
+    assert alert.is_over_unseen
+    here.engine.comment(alert.alert_id, "a fox")
+    seen = here.engine.set_state(alert.alert_id, AlertState.ACKNOWLEDGED, "ada")
+    here.start()
+    assert here.alerts == [seen]
+    assert (seen.state, seen.who, seen.comment) == (AlertState.RESOLVED, "ada", "a fox")
+    assert [transition for transition, _ in here.told] == ["opened", "resolved"]
+    with pytest.raises(LookupError, match="is resolved already"):
+        here.engine.set_state(alert.alert_id, AlertState.ACKNOWLEDGED, "bob")
+
+
+def test_what_people_have_closed_is_not_acknowledged_and_may_still_be_called_false() -> None:
+    here = world()
+    here.see(crossed(1))
+    [alert] = here.alerts
+    here.engine.set_state(alert.alert_id, AlertState.RESOLVED, "ada")
     with pytest.raises(LookupError, match="is resolved already"):
         here.engine.set_state(alert.alert_id, AlertState.ACKNOWLEDGED, "ada")
     here.engine.set_state(alert.alert_id, AlertState.FALSE_ALARM, "ada")
     assert [transition for transition, _ in here.told] == ["opened", "resolved", "false_alarm"]
+
+
+def test_a_comment_that_comes_with_a_state_that_it_has_already_is_kept() -> None:
+    here = world()
+    here.see(crossed(1))
+    [alert] = here.alerts
+    for comment in ("", "a fox"):
+        here.engine.set_state(alert.alert_id, AlertState.ACKNOWLEDGED, "ada", comment)
+    assert [alert.comment for alert in here.alerts] == ["a fox"]
+    assert [transition for transition, _ in here.told] == ["opened", "acknowledged"]
 
 
 def test_the_next_visitor_within_the_cool_down_is_told_when_gone_or_when_it_is_over() -> None:
@@ -284,13 +309,13 @@ def test_an_alert_whose_rule_is_gone_ends_all_the_same_and_is_told_no_more() -> 
     assert here.told == [("opened", GUARDS)]
 
 
-def test_a_reload_brings_rules_and_leaves_the_routes_that_run() -> None:
+def test_a_reload_brings_rules_and_routes() -> None:
     here = world()
     rules = {"new": {"kinds": ["crossing"], "routes": ["guards", "late"]}}
     routes = {**ROUTES, "late": {"pagerduty": "another"}}
     here.engine.update(Config(alerts=AlertOptions.model_validate({"rules": rules, "routes": routes})))
     here.see(entered(1), crossed(2))
-    assert here.told == [("opened", GUARDS)], "nobody would take what a route that does not run is to be told"
+    assert here.told == [("opened", ("guards", "late"))]
 
 
 def test_a_mute_silences_what_is_open_but_not_its_end() -> None:
@@ -492,7 +517,7 @@ def test_hours_over_midnight_belong_to_the_day_they_begin(when: str, held: bool)
     zone = ZoneInfo("Europe/Berlin")
     schedule = Hours.model_validate({"days": ["mon"], "begin": 1320, "end": "06:00"})  # YAML's 22:00
     moment = datetime.strptime(when, "%Y-%m-%d %H:%M").replace(tzinfo=zone).astimezone(UTC)
-    assert holds(schedule, moment.timestamp(), zone) is held
+    assert schedule.holds(moment.timestamp(), zone) is held
 
 
 def test_rows_know_whether_a_sink_wants_them() -> None:

@@ -7,22 +7,26 @@ import json
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 import yaml
 
 from sightline.config import LoadedConfig, load_config
 from sightline.entities import Checkpoint, Event, EventEnd, EventKind
+from sightline.errors import ConfigError
 from sightline.simulation.rtsp_server import free_port
 from sightline.store.writer import Writer
 from sightline.supervisor.control import Control
 from sightline.supervisor.hub import Hub
 from sightline.supervisor.sinks import make_sinks, wanted_by
+from sightline.supervisor.sinks.alert_actions import alert_actions
 from sightline.supervisor.sinks.alert_engine import AlertEngine
 from sightline.supervisor.sinks.sink import DurableRunner
 from support.listeners import HookServer, Mail
@@ -211,16 +215,78 @@ def test_rules_change_while_the_program_runs(folder: Path) -> None:
         assert control.state()["last"]["changes"] == ["alerts.rules.new added: applied at once"]
         writer.put_results([event(EventKind.ENTER, 2), event(EventKind.CROSSING)])
         until(lambda: server.requests)
-        configure(folder, {}, hook={**hook, "webhook": "http://127.0.0.1:1/T0KEN"})
+        configure(folder, {})
         control.reload("test")
-        assert control.state()["needs_restart"] == [
-            "alerts.routes.hook changed: needs a restart of the program"
-        ]
         writer.put_results([event(EventKind.CROSSING, 3)])
         until(lambda: not writer.health().pending_records)
         time.sleep(0.3)
     server.close()
     assert [body["alert"]["rule"] for body in server.bodies] == ["new"]
+
+
+def test_routes_come_change_and_go_while_the_program_runs(folder: Path) -> None:
+    first, second = HookServer(), HookServer()
+    rules = {"every": {"kinds": ["crossing"], "routes": ["hook"], "cooldown_s": 0}}
+    config = configure(folder, {})
+    with running(config) as (writer, hub):
+        control = Control(folder / "config.yml", config, lambda plan: None, appliers={"alerts": hub.update})
+        test = alert_actions(hub.running)["test"]
+
+        def change(rules: dict[str, Any], **routes: dict[str, str]) -> None:
+            configure(folder, rules, **routes)
+            control.reload("test")
+            assert not control.state()["needs_restart"]
+
+        with pytest.raises(LookupError, match="there is no route hook; there are: none"):
+            test("hook")
+        change(rules, hook={"webhook": first.url, "secret": SECRET})
+        assert test("hook") == ""
+        writer.put_results([event(EventKind.CROSSING, 1)])
+        until(lambda: len(first.requests) == 2)
+        [route] = [sink for sink in hub.running() if sink.name == "route:hook"]
+        change({}, hook={"webhook": first.url, "secret": SECRET})
+        assert route in hub.running(), "one that stays as it is goes on"
+        change(rules, hook={"webhook": second.url, "secret": SECRET})
+        writer.put_results([event(EventKind.CROSSING, 2)])
+        until(lambda: second.requests)
+        change({})
+        assert [sink.name for sink in hub.sinks() if sink.name.startswith("route:")] == []
+        until(lambda: not [one for one in threading.enumerate() if one.name == "sink-route:hook"])
+    for server in (first, second):
+        server.close()
+    assert [body["transition"] for body in first.bodies] == ["test", "opened"]
+    assert [body["alert"]["events"] for body in second.bodies] == [[ANY]]
+
+
+def test_what_a_route_could_not_deliver_is_told_where_it_leads_now(folder: Path) -> None:
+    server = HookServer()
+    hook = {"webhook": f"http://127.0.0.1:{free_port()}/", "secret": SECRET}
+    config = configure(folder, hook=hook)
+    with running(config) as (writer, hub):
+        control = Control(folder / "config.yml", config, lambda plan: None, appliers={"alerts": hub.update})
+        writer.put_results([event(EventKind.CROSSING)])
+        until(lambda: [sink for sink in hub.sinks() if sink.failures])
+        configure(folder, hook={**hook, "webhook": server.url})
+        control.reload("test")
+        until(lambda: server.requests)
+    server.close()
+    assert [body["transition"] for body in server.bodies] == ["opened"]
+
+
+def test_a_route_that_cannot_be_changes_nothing(folder: Path) -> None:
+    pytest.importorskip("apprise", reason="the library of the extra alerts is not installed")
+    config = configure(folder, {})
+    text = (folder / "config.yml").read_text()
+    with running(config) as (_, hub):
+        control = Control(folder / "config.yml", config, lambda plan: None, appliers={"alerts": hub.update})
+        configure(folder, {}, typo={"apprise": "no-such-service://x"})
+        changed = (folder / "config.yml").read_text()
+        (folder / "config.yml").write_text(text)
+        with pytest.raises(ConfigError, match="alerts.routes.typo.apprise.*no URL that Apprise knows"):
+            control.write(changed, "test")
+        assert (folder / "config.yml").read_text() == text
+        assert not control.config.options.alerts.routes
+        assert not [sink for sink in hub.sinks() if sink.name == "route:typo"]
 
 
 def test_nothing_of_a_route_stands_in_the_status(folder: Path) -> None:

@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from sightline.supervisor.http.health_pages import HealthPages
     from sightline.supervisor.http.site import Site
     from sightline.supervisor.hub import Hub
-    from sightline.supervisor.sinks import Sink
     from sightline.supervisor.supervisor import Supervisor
 
 log = logging.getLogger("sightline")
@@ -156,7 +155,7 @@ def _run(arguments: argparse.Namespace) -> None:
     hub = Hub(writer, sinks, adds_up=arguments.until_end)
     workers.on_live = hub.live.take
     try:
-        _watch(arguments, config, workers, writer, hub, canary, sinks)
+        _watch(arguments, config, workers, writer, hub, canary)
     finally:
         workers.close()
         if canary is not None:
@@ -177,7 +176,6 @@ def _watch(
     writer: "Writer",
     hub: "Hub",
     canary: "Canary | None",
-    sinks: "Sequence[Sink]",
 ) -> None:
     """Wait until the database is ours, then run the cameras until a signal ends it."""
     from sightline.base.logs import setup_logging
@@ -214,12 +212,12 @@ def _watch(
         },
         keep=lambda change: site.history.keep(change),  # noqa: PLW0108  made below
     )
-    actions = {**alert_actions(sinks), "set_enabled": control.set_enabled}
+    actions = {**alert_actions(hub.running), "set_enabled": control.set_enabled}
     pages = HealthPages(
         supervisor, writer.health, canary.newest if canary else lambda: None, control.state, hub.sinks
     )
     site = _make_site(config.options, supervisor, control, actions, pages, writer)
-    let_switch(sinks, site.switch(control.set_enabled), control.is_enabled)
+    let_switch(hub.running(), site.switch(control.set_enabled), control.is_enabled)
     http = HttpServer(config.options.http, site.door)
     heartbeat = Heartbeat(config.options.alerts.heartbeat, pages.problems)
 

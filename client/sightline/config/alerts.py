@@ -3,6 +3,7 @@
 import re
 import string
 from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta, tzinfo
 from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -11,7 +12,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
-from sightline.config.option_group import OptionGroup, hot, matching, restarts
+from sightline.config.option_group import OptionGroup, hot, matching
 from sightline.entities import EventKind
 
 #: What a message may say, with an example of each.
@@ -51,6 +52,9 @@ class Day(StrEnum):
     FRI = "fri"
     SAT = "sat"
     SUN = "sun"
+
+
+_DAYS = tuple(Day)
 
 
 def _minutes(value: Any) -> Any:
@@ -134,6 +138,19 @@ class Hours(OptionGroup):
     days: Some[Day] | None = hot(None, "mon, tue, wed, thu, fri, sat, sun; null: every day.")
     begin: TimeOfDay = hot(0, "From this time of day on, HH:MM.")
     end: TimeOfDay = hot(DAY_MIN, "Until this time of day; earlier than begin: of the next day.")
+
+    def holds(self, time: float, zone: tzinfo) -> bool:
+        """Whether they hold at ``time`` (UTC epoch seconds), in the time zone that they are written for."""
+        now = datetime.fromtimestamp(time, zone)
+        minutes = now.hour * 60 + now.minute
+        today, yesterday = (_DAYS[day.weekday()] for day in (now, now - timedelta(days=1)))
+
+        def is_day(name: Day) -> bool:
+            return self.days is None or name in self.days
+
+        if self.begin < self.end:
+            return is_day(today) and self.begin <= minutes < self.end
+        return (is_day(today) and minutes >= self.begin) or (is_day(yesterday) and minutes < self.end)
 
 
 class AlertRule(OptionGroup):
@@ -259,7 +276,7 @@ class AlertOptions(OptionGroup):
     """``alerts``: who is told of which events."""
 
     rules: dict[RouteName, AlertRule] = hot({}, "Rules by name.", max_length=200)
-    routes: dict[RouteName, AlertRoute] = restarts({}, "Routes by name.", max_length=50)
+    routes: dict[RouteName, AlertRoute] = hot({}, "Routes by name.", max_length=50)
     timezone: Annotated[str, AfterValidator(_zone)] = hot("UTC", "Of schedules and messages.")
     public_url: Annotated[str, AfterValidator(_http_url)] | None = hot(
         None, "The console's address as people reach it, for links."

@@ -14,7 +14,15 @@ from sightline.config import Camera, Config
 from sightline.entities import CameraState, CameraStatus
 from sightline.store.writer import Writer
 from sightline.supervisor.live_pictures import LivePictures
-from sightline.supervisor.sinks.sink import DurableSink, LossyRunner, Sink, SinkHealth, make_runner
+from sightline.supervisor.sinks import with_routes
+from sightline.supervisor.sinks.sink import (
+    DurableRunner,
+    DurableSink,
+    LossyRunner,
+    Sink,
+    SinkHealth,
+    make_runner,
+)
 from sightline.supervisor.tally import Tally
 
 
@@ -24,7 +32,7 @@ class Hub:
     Args:
         writer: brings rows and statuses into the database, and those for ``sinks`` into its outbox; closed by
             the caller, after the hub.
-        sinks: started here, and closed by :meth:`close`.
+        sinks: run from now on, as by :meth:`run`; closed by :meth:`close`.
         adds_up: keep what is counted for :meth:`summary`; grows with the rows.
     """
 
@@ -40,13 +48,38 @@ class Hub:
         self.annotate: Callable[[CameraStatus], CameraStatus] = lambda status: status
         self.live = LivePictures()
         self._tally = Tally() if adds_up else None
-        self._durable = [sink for sink in sinks if isinstance(sink, DurableSink)]
-        for sink in self._durable:
-            sink.attach(writer.put_results)
-        self._runners = [make_runner(sink, writer.outbox) for sink in sinks]
-        for runner in self._runners:
-            writer.outbox.listeners[runner.name] = runner.wake
-            runner.start()
+        self._durable: list[DurableSink] = []
+        self._runners: list[DurableRunner | LossyRunner] = []
+        self._ending: list[DurableRunner | LossyRunner] = []
+        self.run(sinks)
+
+    def run(self, sinks: Sequence[Sink]) -> None:
+        """Run these sinks from now on: those that run already go on, others begin, and the rest ends.
+
+        One in the place of another of its name begins once that one has ended. The caller lets no other call
+        come meanwhile.
+        """
+        if not (sinks or self._runners):
+            return
+        outbox, before = self._writer.outbox, {runner.sink: runner for runner in self._runners}
+        new = [make_runner(sink, outbox) for sink in sinks if sink not in before]
+        ended = {runner.name: runner for sink, runner in before.items() if sink not in sinks}
+        durable = [sink for sink in sinks if isinstance(sink, DurableSink)]
+        for sink in durable:
+            sink.attach(self._writer.put_results)
+        outbox.sinks = {sink.name: sink.wants for sink in durable}
+        for runner in ended.values():
+            del outbox.listeners[runner.name]
+            runner.ask_to_stop()
+        self._durable, self._runners = durable, [*(before[sink] for sink in sinks if sink in before), *new]
+        self._ending = [runner for runner in (*self._ending, *ended.values()) if runner.is_alive]
+        for runner in new:
+            outbox.listeners[runner.name] = runner.wake
+            runner.start(after=ended.get(runner.name))
+
+    def running(self) -> list[Sink]:
+        """The sinks."""
+        return [runner.sink for runner in self._runners]
 
     def take(self, report: Report) -> None:
         """Take one camera's report: rows and resume state are written together, the status beside them."""
@@ -109,7 +142,12 @@ class Hub:
         return [runner.health() for runner in self._runners]
 
     def update(self, config: Config) -> None:
-        """Let writer and sinks use other hot options."""
+        """Let writer and sinks use other hot options, and run the routes of alerts that there are now.
+
+        Raises:
+            SightlineError: a route cannot be; nothing was changed then.
+        """
+        self.run(with_routes(self.running(), config))
         self._writer.retention.update(config.retention)
         for sink in self._durable:
             sink.update(config)
@@ -122,7 +160,8 @@ class Hub:
     def close(self, timeout_s: float = 1.0) -> None:
         """Let the sinks take what is in the outbox, and stop them; the rest waits for the next start."""
         deadline_s = time.monotonic() + timeout_s
-        for runner in self._runners:  # all of them have the whole time
+        runners = [*self._ending, *self._runners]
+        for runner in runners:  # all of them have the whole time
             runner.ask_to_stop()
-        for runner in self._runners:
+        for runner in runners:
             runner.stop(max(0.0, deadline_s - time.monotonic()))

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from console import theme
 from console.components.review_components import QueueRow, alarm_strip, alert_queue, clip_player
-from console.texts import ALERT_WORDS, duration, happened, percent, safe
+from console.texts import ALERT_WORDS, OVER_UNSEEN, duration, happened, percent, safe
 from console.viewer import Viewer, now
 from sightline.access.rights import Right
 from sightline.entities import Alert, AlertState, Clip, ClipState
@@ -123,6 +123,11 @@ def title_of(alert: Alert) -> str:
     return f"{what} · {alert.source}" if alert.source else what
 
 
+def word_of(alert: Alert) -> str:
+    """What has become of it, and whether anybody has looked."""
+    return OVER_UNSEEN if alert.is_over_unseen else ALERT_WORDS[alert.state]
+
+
 def queue_row(alert: Alert, clip: Clip | None, viewer: Viewer) -> QueueRow:
     """A line of the queue."""
     lasts = " · goes on" if alert.end_time is None and alert.open_events else ""
@@ -133,15 +138,15 @@ def queue_row(alert: Alert, clip: Clip | None, viewer: Viewer) -> QueueRow:
         title=title_of(alert),
         note=f"{viewer.clock(alert.event_time, '%-d %b %H:%M:%S')}{again}{lasts}",
         state=alert.state.value,
-        word=ALERT_WORDS[alert.state],
+        word=word_of(alert),
         thumb=f"{files_of(clip)}/thumbnail" if clip and clip.thumbnail else "",
     )
 
 
 def _show_alert(viewer: Viewer, alert: Alert, clip: Clip | None, ids: Sequence[str], at: int) -> None:
     moment = viewer.clock(alert.event_time, "%A, %-d %B, %H:%M:%S")
-    word = ALERT_WORDS[alert.state]
-    st.html(f'<h2 class="sl-camera">{safe(title_of(alert))}</h2><span class="idle">{moment} · {word}</span>')
+    shown = f"{moment} · {word_of(alert)}"
+    st.html(f'<h2 class="sl-camera">{safe(title_of(alert))}</h2><span class="idle">{shown}</span>')
     if clip is None or clip.state is not ClipState.FINISHED:
         growing = clip is not None and clip.state is ClipState.RECORDING
         problem = "The clip is still being recorded." if growing else "There is no clip of it."
@@ -169,8 +174,8 @@ def _show_deeds(viewer: Viewer, alert: Alert, ids: Sequence[str], at: int) -> No
     bar = st.container(horizontal=True, vertical_alignment="center", gap="small")
     if viewer.may(Right.ACKNOWLEDGE, alert.source or None):
         for label, state, icon, key in DEEDS:
-            is_closed = alert.state not in OPEN and state is not AlertState.FALSE_ALARM
-            is_done = alert.state is state or is_closed
+            is_open = alert.state in OPEN or (state is AlertState.ACKNOWLEDGED and alert.is_over_unseen)
+            is_done = alert.state is state or not (is_open or state is AlertState.FALSE_ALARM)
             is_first = state is AlertState.ACKNOWLEDGED and not is_done
             kind: Literal["primary", "secondary"] = "primary" if is_first else "secondary"
             if bar.button(

@@ -4,7 +4,7 @@ Durable sinks (alerts, message brokers, uploads) miss nothing: they read the out
 transaction with the rows. Lossy sinks (live views) get the newest of everything and drop what is older.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from sightline.config import Config
 from sightline.store.kinds import Wants
@@ -42,13 +42,32 @@ def make_sinks(config: Config) -> list[Sink]:
     names = [sink.name for sink in sinks]
     if len(set(names)) < len(names):
         raise ValueError(f"two sinks have the same name: {sorted(names)}")
+    _join(sinks)
+    return sinks
+
+
+def with_routes(sinks: Iterable[Sink], config: Config) -> list[Sink]:
+    """The sinks that run, with the routes of alerts as another configuration has them.
+
+    Raises:
+        SightlineError: a route cannot be: its library is not installed, or does not know the URL.
+    """
+    sinks = list(sinks)
+    running = {sink.route: sink for sink in sinks if isinstance(sink, Route)}
+    others = (sink for sink in sinks if not isinstance(sink, Route))
+    changed = [*others, *alert_routes.make(config, running)]
+    _join(changed)
+    return changed
+
+
+def _join(sinks: Sequence[Sink]) -> None:
+    """Tell those of each other that need it."""
     engines = [sink for sink in sinks if isinstance(sink, alert_engine.AlertEngine)]
     for sink in sinks:
         if isinstance(sink, Route) and engines:
             sink.note_failed = engines[0].note_failed
         if isinstance(sink, mqtt_sink.MqttSink):
             sink.mutes = next(iter(engines), None)
-    return sinks
 
 
 def let_switch(
@@ -65,4 +84,14 @@ def wanted_by(sinks: Iterable[Sink]) -> dict[str, Wants]:
     return {sink.name: sink.wants for sink in sinks if isinstance(sink, DurableSink)}
 
 
-__all__ = ["SINKS", "DurableSink", "LossySink", "Sink", "SinkHealth", "let_switch", "make_sinks", "wanted_by"]
+__all__ = [
+    "SINKS",
+    "DurableSink",
+    "LossySink",
+    "Sink",
+    "SinkHealth",
+    "let_switch",
+    "make_sinks",
+    "wanted_by",
+    "with_routes",
+]

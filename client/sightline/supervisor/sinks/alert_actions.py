@@ -11,11 +11,9 @@ from sightline.supervisor.sinks.route import TEST_S, Route
 from sightline.supervisor.sinks.sink import Sink
 
 
-def alert_actions(sinks: Iterable[Sink]) -> dict[str, Callable[..., Any]]:
-    """By name, what the engine among the sinks can be asked; a LookupError is for whoever asks."""
-    sinks = list(sinks)
-    [engine] = [sink for sink in sinks if isinstance(sink, AlertEngine)]
-    routes = {sink.route: sink for sink in sinks if isinstance(sink, Route)}
+def alert_actions(running: Callable[[], Iterable[Sink]]) -> dict[str, Callable[..., Any]]:
+    """By name, what the engine among the sinks that run can be asked; a LookupError is for whoever asks."""
+    [engine] = [sink for sink in running() if isinstance(sink, AlertEngine)]
 
     def set_state(alert: str, state: str, who: str, comment: str) -> dict[str, Any]:
         if not alert:
@@ -28,8 +26,9 @@ def alert_actions(sinks: Iterable[Sink]) -> dict[str, Callable[..., Any]]:
 
     def test(route: str) -> str:
         """What went wrong; empty when the other side has taken it."""
+        routes = {sink.route: sink for sink in running() if isinstance(sink, Route)}
         if route not in routes:
-            raise LookupError(f"route {route} does not run; a new one needs a restart")
+            raise LookupError(f"there is no route {route}; there are: {', '.join(routes) or 'none'}")
         alert_id = engine.test(route).alert_id
         deadline_s = time.monotonic() + TEST_S
         while (problem := routes[route].tests.get(alert_id)) is None and time.monotonic() < deadline_s:

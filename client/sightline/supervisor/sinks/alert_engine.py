@@ -20,7 +20,7 @@ from sightline.store.kinds import STATUS, PendingRow, is_event
 from sightline.store.read.open_alerts import OpenAlerts, read_open_alerts
 from sightline.store.read.readonly import reading_from
 from sightline.supervisor.sinks.alert_index import UNTOLD, AlertIndex, Place, place_of
-from sightline.supervisor.sinks.alert_matching import holds, is_about
+from sightline.supervisor.sinks.alert_matching import is_about
 from sightline.supervisor.sinks.alert_words import words_of
 from sightline.supervisor.sinks.sink import DurableSink
 from sightline.supervisor.troubles import HOLD_S
@@ -40,7 +40,7 @@ class AlertEngine(DurableSink):
     """Events in, alerts and notifications out. Any thread may call every method.
 
     Args:
-        options: rules and routes; the rules are replaced by :meth:`update`.
+        options: rules and routes, replaced by :meth:`update`.
         load: reads what earlier programs have left, or the one alert of an id.
         max_lost_s: the end of a visit is certain so long after it.
         clock: our UTC; it may be set back.
@@ -78,9 +78,9 @@ class AlertEngine(DurableSink):
         return bool(self._options.rules) and is_event(row)
 
     def update(self, config: Config) -> None:
-        """Other rules hold for the events that follow; the routes stay those that run."""
+        """Other rules hold for the events that follow, and other routes are told."""
         with self._lock:
-            self._options = config.alerts.model_copy(update={"routes": self._options.routes})
+            self._options = config.alerts
             self._max_lost_s = config.track.max_lost_s
             self._watched = dict.fromkeys(self._index.alerts if self._index else ())
 
@@ -252,6 +252,9 @@ class AlertEngine(DurableSink):
     def set_state(self, alert_id: str, state: AlertState, who: str, comment: str = "") -> Alert:
         """Acknowledge an alert, resolve it, or call it false.
 
+        One that is over by itself stays resolved when it is acknowledged: somebody has seen it, and everybody
+        who was told of it has been told of its end.
+
         Raises:
             LookupError: there is no such alert, or it is closed already.
         """
@@ -259,11 +262,16 @@ class AlertEngine(DurableSink):
             alert = self._find(alert_id)
             if alert is None:
                 raise LookupError(f"there is no alert {alert_id}")
-            if alert.state not in _OPEN and state is not AlertState.FALSE_ALARM:
+            is_seen = state is AlertState.ACKNOWLEDGED and alert.is_over_unseen
+            if not (alert.state in _OPEN or is_seen or state is AlertState.FALSE_ALARM):
                 raise LookupError(f"alert {alert_id} is {alert.state} already")
-            if alert.state is not state:
-                alert = self._change(alert, state=state, who=who, comment=comment or alert.comment)
-                alert = self._tell(alert, state.value)
+            told = {"who": who, "comment": comment or alert.comment}
+            if is_seen:
+                alert = self._change(alert, **told)
+            elif alert.state is not state:
+                alert = self._tell(self._change(alert, state=state, **told), state.value)
+            elif comment:
+                alert = self._change(alert, comment=comment)
             self._write()
             return alert
 
@@ -370,7 +378,7 @@ class AlertEngine(DurableSink):
         if transition in _CLOSING:
             silent = not alert.notifications
         else:
-            quiet = rule.quiet is not None and holds(rule.quiet, now, zone)
+            quiet = rule.quiet is not None and rule.quiet.holds(now, zone)
             silent = alert.muted or self._is_muted(alert.rule, alert.source)
             silent = silent or (quiet and severity is not Severity.CRITICAL)
         routes = tuple(

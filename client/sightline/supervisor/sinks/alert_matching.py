@@ -1,28 +1,12 @@
-"""Whether a rule is about an event, and whether a schedule holds. Pure."""
+"""Whether a rule is about an event. Pure."""
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta, tzinfo
+from datetime import tzinfo
 from typing import Any
 
-from sightline.config.alerts import AlertRule, Day, Hours
+from sightline.config.alerts import AlertRule
 from sightline.config.groups import SOURCE
 from sightline.entities import RULE_KINDS, EventKind
-
-_DAYS = tuple(Day)
-
-
-def holds(schedule: Hours, time: float, zone: tzinfo) -> bool:
-    """Whether a schedule holds at ``time`` (UTC epoch seconds), in the time zone that it is written for."""
-    now = datetime.fromtimestamp(time, zone)
-    minutes = now.hour * 60 + now.minute
-    day, yesterday = _DAYS[now.weekday()], _DAYS[(now - timedelta(days=1)).weekday()]
-
-    def is_day(name: Day) -> bool:
-        return schedule.days is None or name in schedule.days
-
-    if schedule.begin < schedule.end:
-        return is_day(day) and schedule.begin <= minutes < schedule.end
-    return (is_day(day) and minutes >= schedule.begin) or (is_day(yesterday) and minutes < schedule.end)
 
 
 def is_about(rule: AlertRule, event: Mapping[str, Any], zone: tzinfo) -> bool:
@@ -41,4 +25,4 @@ def is_about(rule: AlertRule, event: Mapping[str, Any], zone: tzinfo) -> bool:
         event["direction"] != "above" or (event["value"] or 0) < rule.min_count
     ):
         return False
-    return rule.schedule is None or holds(rule.schedule, event["event_time"], zone)
+    return rule.schedule is None or rule.schedule.holds(event["event_time"], zone)

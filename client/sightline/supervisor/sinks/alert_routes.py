@@ -1,7 +1,8 @@
 """The ways by which people and programs are told: PagerDuty, a signed webhook, and all that Apprise knows."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from sightline.config import Config
 from sightline.config.alerts import AlertRoute
@@ -26,11 +27,19 @@ def make_route(name: str, options: AlertRoute) -> Route:
     return kinds[options.way](name, options)
 
 
-def make(config: Config) -> list[Route]:
-    """A sink for each route."""
-    routes = [make_route(name, options) for name, options in config.alerts.routes.items()]
-    for route in routes:
-        route.update(config)
-        if route.warning:
-            log.warning("route %s %s", route.route, route.warning)
+def make(config: Config, running: Mapping[str, Route] = MappingProxyType({})) -> list[Route]:
+    """A sink for each route: of those that run with the same options already, the one that does.
+
+    Raises:
+        SightlineError: as :func:`make_route`.
+    """
+    routes = []
+    for name, options in config.alerts.routes.items():
+        route = running.get(name)
+        if route is None or route.options != options:
+            route = make_route(name, options)
+            route.update(config)
+            if route.warning:
+                log.warning("route %s %s", name, route.warning)
+        routes.append(route)
     return routes

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from sightline.base.backoff import Backoff
 from sightline.base.redact import outside_text
@@ -147,7 +147,7 @@ class SinkRunner(ABC, Generic[AnySink]):
     """
 
     def __init__(self, sink: AnySink) -> None:
-        self._sink: AnySink = sink
+        self.sink: AnySink = sink
         self.name = sink.name
         times = (sink.tick_s, sink.slow_s) if isinstance(sink, DurableSink) else (POLL_S, SLOW_S)
         self._poll_s, self._slow_s = times
@@ -156,10 +156,12 @@ class SinkRunner(ABC, Generic[AnySink]):
         self._delivered = self._failures = self._dropped = 0
         self._last_error = ""
         self._called_s: float | None = None  # monotonic; since when the sink has been at work
+        self._after: SinkRunner[Any] | None = None
         self._thread = threading.Thread(target=self._run, name=f"sink-{sink.name}", daemon=True)
 
-    def start(self) -> None:
-        """Start the thread."""
+    def start(self, after: "SinkRunner[Any] | None" = None) -> None:
+        """Start the thread, which begins once another one has ended: the same is not to be told by both."""
+        self._after = after
         self._thread.start()
 
     def wake(self) -> None:
@@ -171,12 +173,12 @@ class SinkRunner(ABC, Generic[AnySink]):
         called_s, error = self._called_s, self._last_error
         if called_s is not None and time.monotonic() - called_s > self._slow_s:
             error = f"no answer for {time.monotonic() - called_s:.0f} s"
-        durable = self._sink if isinstance(self._sink, DurableSink) else None
+        durable = self.sink if isinstance(self.sink, DurableSink) else None
         gave_up_s = durable.gave_up_s if durable is not None else None
         ago_s = None if gave_up_s is None else time.monotonic() - gave_up_s
         more = (durable.given_up, durable.trouble, ago_s) if durable is not None else ()
         counts = (self._delivered, self._failures, self._dropped)
-        return SinkHealth(self._sink.name, not error, *counts, error, *more)
+        return SinkHealth(self.sink.name, not error, *counts, error, *more)
 
     def ask_to_stop(self) -> None:
         """Hand over what waits already, close the sink, and end."""
@@ -188,13 +190,25 @@ class SinkRunner(ABC, Generic[AnySink]):
         self.ask_to_stop()
         self._thread.join(timeout_s)
         if self._thread.is_alive():
-            log.error("sink %s: does not end; what it was given last comes again", self._sink.name)
+            log.error("sink %s: does not end; what it was given last comes again", self.sink.name)
+
+    def wait(self) -> None:
+        """Wait until it has ended, however long its last call takes."""
+        self._thread.join()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._thread.is_alive()
 
     @abstractmethod
     def _work(self) -> float:
         """Hand over what waits; gives the seconds in which something new is no reason to try again."""
 
     def _run(self) -> None:
+        after, self._after = self._after, None
+        if after is not None:
+            after.wait()
         try:
             while True:
                 stopping = self._stop.is_set()
@@ -207,7 +221,7 @@ class SinkRunner(ABC, Generic[AnySink]):
                 else:
                     self._bell.wait(self._poll_s)
         finally:
-            self._sink.close()
+            self.sink.close()
 
     def _attempt(self, work: Callable[[], int | None]) -> int:
         """Do what gives the number of things that the sink took (None: one); -1 when it failed somehow."""
@@ -219,13 +233,13 @@ class SinkRunner(ABC, Generic[AnySink]):
             self._failures += 1
             problem = outside_text(error, limit=MAX_PROBLEM) or type(error).__name__
             if not self._last_error:
-                log.warning("sink %s: %s", self._sink.name, problem)
+                log.warning("sink %s: %s", self.sink.name, problem)
             self._last_error = problem
             return -1
         finally:
             self._called_s = None
         if self._last_error:
-            log.info("sink %s: works again", self._sink.name)
+            log.info("sink %s: works again", self.sink.name)
         self._delivered += taken
         self._last_error = ""
         return taken
@@ -253,7 +267,7 @@ class DurableRunner(SinkRunner[DurableSink]):
         super().wake()
 
     def _work(self) -> float:
-        while (taken := self._attempt(self._deliver_batch)) == self._sink.batch:
+        while (taken := self._attempt(self._deliver_batch)) == self.sink.batch:
             self._has_news = True
         if taken < 0:
             self._has_news = True
@@ -265,20 +279,20 @@ class DurableRunner(SinkRunner[DurableSink]):
         alone = not self._outbox.is_open()
         if alone and not self._outbox.is_alone():
             return 0
-        self._sink.database_is_away = self._outbox.is_away()
+        self.sink.database_is_away = self._outbox.is_away()
         rows: list[PendingRow] = []
         if self._has_news or time.monotonic() >= self._next_read_s:
             self._has_news, self._next_read_s = False, time.monotonic() + POLL_S
-            rows = self._outbox.read(self._sink.name, self._sink.batch)
+            rows = self._outbox.read(self.sink.name, self.sink.batch)
         if rows:
             try:
-                self._sink.deliver(rows)
+                self.sink.deliver(rows)
             except PartlyDelivered as error:
-                self._outbox.acknowledge(self._sink.name, [row for row in rows if row.key in error.taken])
+                self._outbox.acknowledge(self.sink.name, [row for row in rows if row.key in error.taken])
                 raise
-            self._outbox.acknowledge(self._sink.name, rows)
-        if self._sink.ticks_alone or not alone:
-            self._sink.tick()
+            self._outbox.acknowledge(self.sink.name, rows)
+        if self.sink.ticks_alone or not alone:
+            self.sink.tick()
         return len(rows)
 
 
@@ -301,7 +315,7 @@ class LossyRunner(SinkRunner[LossySink]):
         with self._lock:
             reports, self._newest = self._newest, {}
         for report in reports.values():
-            self._attempt(partial(self._sink.show, report))
+            self._attempt(partial(self.sink.show, report))
         return 0.0
 
 
