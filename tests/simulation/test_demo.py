@@ -9,11 +9,15 @@ import av
 import pytest
 
 from sightline.cli import build_parser
+from sightline.config import Camera
+from sightline.config.alert_names import idle_kinds, unknown_names
+from sightline.config.alerts import AlertOptions
 from sightline.config.groups import DatabaseOptions
 from sightline.errors import ServerError
 from sightline.simulation import demo
-from sightline.simulation.demo import boxes_streams, occupy, prepare_show
+from sightline.simulation.demo import SIMULATED, alert_rules, boxes_streams, occupy, prepare_show
 from sightline.simulation.rtsp_server import RtspServer, free_port
+from sightline.simulation.scenes.scene_places import camera_places
 from sightline.simulation.stack import SightlineProcess
 from sightline.supervisor.control_socket import socket_folder
 from sightline.supervisor.http.own_programs import own_key
@@ -38,6 +42,26 @@ def test_one_camera_for_one_clip_with_the_line_asked_for(tmp_path: Path) -> None
     assert len(show(tmp_path, *words, "--cameras", "3")) == 3
     with pytest.raises(ServerError, match="needs a --video"):
         show(tmp_path, "--line", "0.5,0,0.5,1")
+
+
+def test_alert_rules_are_for_the_cameras_that_have_their_places_and_tell_nobody_outside() -> None:
+    cameras = {name: {"rules": camera_places(spec)} for name, spec in SIMULATED.items()}
+    rules = alert_rules(cameras)
+    assert {name: rule["cameras"] for name, rule in rules.items()} == {
+        "loitering": ["shop"],
+        "forbidden_area": ["factory"],
+        "crossing_the_street": ["street", "street-dusk"],
+    }
+    options = AlertOptions.model_validate({"rules": rules})
+    assert not any(rule.routes for rule in options.rules.values())
+    shown = {
+        name: Camera.model_validate({"name": name, "url": "rtsp://h/", **keys})
+        for name, keys in cameras.items()
+    }
+    assert [*unknown_names(options.rules, shown, ()), *idle_kinds(options.rules, shown, ())] == []
+    line = {"camera-1": {"rules": {"lines": {"line": {"points": [[0.5, 0.0], [0.5, 1.0]]}}}}}
+    assert [*alert_rules(line)] == ["line"]
+    assert alert_rules({"camera-1": {}}) == {}
 
 
 @pytest.mark.parametrize("line", ["1,2", "a,b,c,d", "100,20,300,20", "0.5,0.5,0.5,0.5"])

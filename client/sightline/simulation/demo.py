@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -48,6 +48,28 @@ SIMULATED = {
     "factory": SceneSpec("factory", seed=3),
     "shop": SceneSpec("shop", seed=4),
 }
+#: Short, so that an alert's clip can be looked at soon after it.
+CLIPS = {"enabled": True, "pre_s": 4, "post_s": 4, "max_s": 20, "kinds": ["crossing", "enter", "loiter"]}
+MAX_CLIP_BYTES = 500_000_000
+#: What Review shows; nobody outside is told. Each rule is for the cameras that have its places. They are few
+#: enough for one person: what is seen all the time is one alert in ten minutes.
+ALERTS: dict[str, dict[str, Any]] = {
+    "loitering": {"kinds": ["loiter"], "places": ["entrance"], "cooldown_s": 120},
+    "forbidden_area": {
+        "kinds": ["enter"],
+        "places": ["forbidden"],
+        "classes": ["person"],
+        "severity": "error",
+        "cooldown_s": 300,
+    },
+    "crossing_the_street": {
+        "kinds": ["crossing"],
+        "places": ["crossing"],
+        "severity": "info",
+        "cooldown_s": 600,
+    },
+    "line": {"kinds": ["crossing"], "places": ["line"], "severity": "info", "cooldown_s": 600},
+}
 LOOP_S = 88.0  # two turns of the street's traffic light: the loop's seam falls in the same phase
 
 
@@ -79,6 +101,9 @@ def run_demo(arguments: argparse.Namespace) -> int:
             "count": {"classes": classes, "window_s": 10},
             "media": rtsp.media,
             "models": {"repository": str(triton.model_repository)},
+            "clips": CLIPS | {"folder": str(folder / "clips")},
+            "retention": {"clips_bytes": MAX_CLIP_BYTES},
+            "alerts": {"rules": alert_rules(cameras)},
             "http": {"port": port},
         }
         sightline = SightlineProcess(folder, cameras, triton={"url": triton.grpc_url}, options=options)
@@ -105,6 +130,21 @@ def run_demo(arguments: argparse.Namespace) -> int:
                 tell_ready(sightline, url, folder)
         say("stopping")
     return 0
+
+
+def alert_rules(cameras: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Those of :data:`ALERTS` for which there are places, each for the cameras that have them."""
+    rules = {}
+    for name, rule in ALERTS.items():
+        group = "lines" if "crossing" in rule["kinds"] else "zones"
+        named = [
+            camera
+            for camera, keys in cameras.items()
+            if {*rule["places"]} & {*keys.get("rules", {}).get(group, {})}
+        ]
+        if named:
+            rules[name] = {"cameras": named, **rule}
+    return rules
 
 
 def boxes_streams(cameras: Iterable[str], port: int, key: str) -> dict[str, str]:
