@@ -185,9 +185,9 @@ class World:
                 setattr(row, name, value)
             session.commit()
 
-    def mute(self, source: str, rule: str, until: float) -> None:
+    def mute(self, source: str, rule: str, until: float, who: str = "anna") -> None:
         """Nobody is told of it."""
-        self._add(MuteRow(source=source, rule=rule, until=utc(until), who="anna"))
+        self._add(MuteRow(source=source, rule=rule, until=utc(until), who=who))
 
     def clip(self, source: str, start: float, **values: object) -> None:
         """The video around events."""

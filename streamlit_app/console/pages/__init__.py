@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from console.pages import (
+    alerts_page,
     cameras_page,
     counts_page,
     events_page,
@@ -38,6 +39,7 @@ PAGES = (
     ConsolePage(
         "Cameras", ":material/settings_video_camera:", "cameras", Right.SEE_CONFIG, cameras_page.render
     ),
+    ConsolePage("Alerts", ":material/rule:", "alerts", Right.SEE_ALERTS, alerts_page.render),
     ConsolePage("Health", ":material/monitor_heart:", "health", Right.SEE_STATUS, health_page.render),
     ConsolePage(
         "Models", ":material/deployed_code:", "models", Right.SEE_CONFIG, models_page.render, engineers=True

@@ -4,7 +4,7 @@ from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import streamlit as st
 
@@ -228,6 +228,9 @@ def _render_one(viewer: Viewer, name: str) -> None:
             st.rerun()
         if not fixed:
             _offer(viewer, name, part, edits, "Review and save", "Lines and zones", key="save_places")
+            if viewer.may(Right.WRITE_CONFIG):
+                href = f"/alerts?{urlencode({'add': 'rule', 'camera': name})}"
+                st.html(f'<a class="sl-link" href="{safe(href)}">Add an alert rule for this camera</a>')
     with stream:
         _render_stream(viewer, name, part, fixed=fixed)
 

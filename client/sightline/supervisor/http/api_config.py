@@ -12,6 +12,8 @@ from sightline.access.audit import Action, record_alone
 from sightline.access.rights import Right
 from sightline.base.redact import redact
 from sightline.config import Config
+from sightline.config.alert_names import idle_kinds, unknown_names
+from sightline.config.alerts import AlertRule
 from sightline.config.loader import MAX_BYTES
 from sightline.config.yaml_edit import GONE
 from sightline.errors import SightlineError
@@ -20,7 +22,7 @@ from sightline.supervisor.config_history import difference
 from sightline.supervisor.control import Control, Edit
 from sightline.supervisor.http.endpoint import Call, Endpoint, Taken, not_there
 
-_CONFIG, _CHANGES = "/api/v1/config", "/api/v1/changes"
+_CONFIG, _CHANGES, _RULES = "/api/v1/config", "/api/v1/changes", "/api/v1/rules"
 _MAX_ID = (1 << 63) - 2  # what a database can be asked for
 #: Sections by which somebody could become an admin, or look where no camera is: an admin's to change.
 _ADMINS = frozenset({"access", "allow", "database", "http", "media"})
@@ -55,6 +57,16 @@ class ShownChange:
     who: str
     changes: list[str]  # in sentences
     difference: str  # as ``diff -u`` writes it
+
+
+@dataclass(frozen=True, slots=True)
+class ShownRules:
+    """Rules of alerts for those who do not see the configuration: of the cameras that one sees."""
+
+    rules: dict[str, AlertRule]  # by name
+    routes: dict[str, str]  # by name, what they are: apprise, webhook, pagerduty
+    timezone: str  # of schedules and quiet hours
+    warnings: list[str]  # of rules that wait in vain; for those who see all cameras
 
 
 class TryOnly(Taken):
@@ -110,6 +122,7 @@ class ConfigApi:
             get(section, handler=self._section, gives=ConfigPart),
             Endpoint("PUT", section, handler=self._edit_section, takes=PartEdit, **change),
             Endpoint("DELETE", section, handler=self._remove_section, takes=TryOnly, **change),
+            Endpoint("GET", _RULES, Right.SEE_ALERTS, self._rules, each=True, gives=ShownRules),
             get(_CHANGES, handler=self._changes, takes=ChangesQuery, gives=list[ShownChange]),
             Endpoint("POST", f"{_CHANGES}/{{change:int}}/undo", handler=self._undo, takes=TryOnly, **change),
         ]
@@ -149,6 +162,19 @@ class ConfigApi:
         written, version = self._control.part(name)
         options = self._control.config.options.model_dump(mode="json", include={name})
         return ConfigPart(written, options[name], [], version, self._control.is_read_only)
+
+    def _rules(self, call: Call) -> ShownRules:
+        """Of which events of their cameras people are told, and by which routes."""
+        config, rules = self._control.config, {}
+        alerts = config.options.alerts
+        for name, rule in alerts.rules.items():
+            cameras = rule.cameras and tuple(filter(call.sees, rule.cameras))
+            if cameras != ():
+                rules[name] = rule.model_copy(update={"cameras": cameras})
+        routes = {name: route.way for name, route in alerts.routes.items()}
+        given = alerts.rules, config.cameras, config.misconfigured
+        warnings = [*unknown_names(*given), *idle_kinds(*given)] if call.sees(None) else []
+        return ShownRules(rules, routes, alerts.timezone, warnings)
 
     def _edit_section(self, call: Call) -> Edit:
         """Change one section, such as alerts."""
