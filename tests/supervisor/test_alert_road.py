@@ -282,7 +282,7 @@ def test_a_route_that_cannot_be_changes_nothing(folder: Path) -> None:
         configure(folder, {}, typo={"apprise": "no-such-service://x"})
         changed = (folder / "config.yml").read_text()
         (folder / "config.yml").write_text(text)
-        with pytest.raises(ConfigError, match="alerts.routes.typo.apprise.*no URL that Apprise knows"):
+        with pytest.raises(ConfigError, match=r"alerts\.routes\.typo\.apprise.*no URL that Apprise knows"):
             control.write(changed, "test")
         assert (folder / "config.yml").read_text() == text
         assert not control.config.options.alerts.routes
