@@ -496,14 +496,14 @@ def test_an_event_is_at_its_frame_of_the_main_stream(tmp_path: Path, reports: bo
         main.one_sender = reports
         until(lambda: main.feed.online and main.ring.seconds > 0.7, 20)
         made = Recording(tmp_path / "clips", lossless=False, main=main, pre_s=3)
-        made.play(server.url("cam"), {120: [EventKind.CROSSING]}, stop=130)
+        made.play(server.url("cam"), {80: [EventKind.CROSSING]}, stop=90)
         assert main.clock.sender_s is not None
         clip = made.end()
     assert made.figure("clips_fell_back_total") == 0
     assert made.recorder._stream is main
-    assert number_at(clip, made.event.media_s) == 120
+    assert number_at(clip, made.event.media_s) == 80
     shown = list(numbers_by_time(clip.path).values())
-    assert shown[0] == 80
+    assert shown[0] == 40
     assert shown == list(range(shown[0], shown[-1] + 1))
 
 
@@ -519,7 +519,7 @@ def test_streams_of_two_rates_are_put_together_by_arrival(tmp_path: Path) -> Non
         main = main_stream(server.url("main"))
         until(lambda: main.feed.online and main.ring.seconds > 0.7, 20)
         made = Recording(tmp_path / "clips", lossless=False, main=main)
-        made.play(server.url("sub"), {60: [EventKind.CROSSING]}, stop=100)
+        made.play(server.url("sub"), {60: [EventKind.CROSSING]}, stop=75)
     clip = made.end()
     moment = float(began["sub"].read_text()) + 6.0
     wanted = 25 * (moment - float(began["main"].read_text()))
@@ -794,7 +794,7 @@ def test_a_clip_of_a_real_stream(tmp_path: Path, codec: str, bframes: int) -> No
     video = numbered_clip(tmp_path / "v.mp4", 200, codec=codec, gop=20, bframes=bframes)
     made = Recording(tmp_path / "clips", lossless=False, pre_s=1.95)
     with RtspServer({"cam": video}) as server:
-        made.play(server.url("cam"), {60: [EventKind.CROSSING]}, stop=100)
+        made.play(server.url("cam"), {60: [EventKind.CROSSING]}, stop=75)
     clip = made.end()
     assert made.event.media_s is not None
     shown = numbers_by_time(clip.path)

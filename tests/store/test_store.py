@@ -255,8 +255,8 @@ SETTINGS = {
     "statement_timeout": "'1ms'",
     "lock_timeout": "'1ms'",
     "idle_in_transaction_session_timeout": "'1ms'",
-    "idle_session_timeout": "'10ms'",
-    "transaction_timeout": "'20ms'",
+    "idle_session_timeout": "'300ms'",  # these two hold until the connection is made
+    "transaction_timeout": "'300ms'",
 }
 
 
@@ -272,15 +272,18 @@ def test_settings_of_role_and_database_do_not_change_what_is_read(postgres: Post
     place = "far \\ 'pavement' €"
     store = Store(short)
     write(store, [checkpoint(counted(3), watched(0.123456)), with_events(replace(crossing(), place=place))])
-    time.sleep(0.05)
+    time.sleep(0.4)
+    with store._transaction() as connection:
+        connection.execute(sa.text("SELECT pg_sleep(0.4)"))
     write(store, [checkpoint(counted(4))])
     store.close()
     database = Database(short)
     assert database.condition().state is DatabaseState.READY
     with database.reading() as connection:
+        connection.execute(sa.text("SELECT pg_sleep(0.4)"))
         event = connection.execute(sa.select(table_of(EventRow))).one()
         coverage = connection.execute(sa.select(table_of(SourceWindowRow).c.coverage)).scalar()
-    time.sleep(0.05)
+    time.sleep(0.4)
     assert database.condition().state is DatabaseState.READY
     database.close()
     assert event.event_time.timestamp() == 100.25

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -169,21 +169,23 @@ class Program:
         return True
 
 
-def stored(
-    store: Store, url: str
-) -> tuple[dict[tuple[Any, ...], int], list[tuple[Any, Any]], dict[str, int]]:
+def stored(database: Database) -> tuple[dict[tuple[Any, ...], int], list[tuple[Any, Any]], dict[str, int]]:
     """Counts by class and window, the windows that were watched, and the day's distinct tracks by class."""
-    engine = sa.create_engine(store._engine.url, poolclass=sa.NullPool)
-    with engine.connect() as connection:
+    with database.reading() as connection:
         rows = connection.execute(
             sa.text("SELECT item_class, window_start, window_end, count FROM count_windows")
         )
         counts = {tuple(row[:3]): row.count for row in rows}
         query = "SELECT window_start, window_end FROM source_windows WHERE coverage > 0 ORDER BY 1"
         windows = [(row.window_start, row.window_end) for row in connection.execute(sa.text(query))]
-    with closing(Database(url, timeout_s=30.0)) as database, database.reading() as connection:
         day = read_counts(connection, None, Span.over(DAY, DAY + DAY_S, DAY_S), ["a"])
     return counts, windows, {name: count or 0 for (_, name), count in distinct(day).items()}
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    with closing(Database(database_url, timeout_s=30.0)) as made:
+        yield made
 
 
 def clear(store: Store) -> None:
@@ -195,7 +197,7 @@ def clear(store: Store) -> None:
 
 
 def test_a_day_through_ten_reloads_loses_nothing_and_counts_nothing_twice(
-    database_url: str, tmp_path: Path
+    database_url: str, database: Database, tmp_path: Path
 ) -> None:
     store = Store(database_url)
 
@@ -213,7 +215,7 @@ def test_a_day_through_ten_reloads_loses_nothing_and_counts_nothing_twice(
             present = [(i, int(i % 3 == 2)) for i in range(max(0, number - 2), number + 1)]
             if program.watch(present, 2.0):
                 shown |= set(present)
-            counts, windows, day = stored(store, database_url)
+            counts, windows, day = stored(database)
             assert all(counts[key] >= count for key, count in least.items()), "never less than was stored"
             assert all(end <= start for (_, end), (start, _) in pairwise(windows))
             least = counts
@@ -232,7 +234,7 @@ def test_a_day_through_ten_reloads_loses_nothing_and_counts_nothing_twice(
 
 @pytest.mark.parametrize("kind", ["anything", "counts", "garbage", "gone"])
 def test_a_state_that_cannot_be_used_lowers_nothing_that_was_stored(
-    kind: str, database_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    kind: str, database_url: str, database: Database, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = Store(database_url)
 
@@ -260,8 +262,8 @@ def test_a_state_that_cannot_be_used_lowers_nothing_that_was_stored(
                     connection.execute(sa.text(f"UPDATE cameras SET resume = {value}"), {"text": text})
                 program.change("killed")
             program.watch([(number, 0), (number + 1, 0)], 3.0)
-            counts, _, day = stored(store, database_url)
-            coverage = coverages(store)
+            counts, _, day = stored(database)
+            coverage = coverages(database)
             for key, known in before.items():
                 assert {**counts, **coverage}[key] >= known, "never less than was stored"
             before = {**counts, **coverage}
@@ -275,8 +277,7 @@ def test_a_state_that_cannot_be_used_lowers_nothing_that_was_stored(
         assert "camera a: the window that began at 2026-03-01" in caplog.text
 
 
-def coverages(store: Store) -> dict[tuple[Any, ...], float]:
-    engine = sa.create_engine(store._engine.url, poolclass=sa.NullPool)
-    with engine.connect() as connection:
+def coverages(database: Database) -> dict[tuple[Any, ...], float]:
+    with database.reading() as connection:
         rows = connection.execute(sa.text("SELECT window_start, window_end, coverage FROM source_windows"))
         return {tuple(row[:2]): row.coverage for row in rows}

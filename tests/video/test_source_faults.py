@@ -39,6 +39,7 @@ from sightline.errors import (
     SourceUnusable,
 )
 from sightline.simulation.rtsp_server import RtspServer, find_go2rtc, free_port, player
+from sightline.video import clock
 from sightline.video.container import check_size, open_error
 from sightline.video.picture import encode_jpeg
 from sightline.video.source import Source
@@ -439,7 +440,8 @@ class ShiftedClock(Line):
 
 
 @pytest.mark.rtsp
-def test_a_camera_whose_clock_is_off_and_is_set_has_our_times(server):
+def test_a_camera_whose_clock_is_off_and_is_set_has_our_times(server, monkeypatch):
+    monkeypatch.setattr(clock, "SETTLE_S", 4.0)  # there is a report in five seconds
     with ShiftedClock(server.port) as line:
         line.ahead_s = 3600
         source = open_source(f"rtsp://127.0.0.1:{line.port}/cam", fps=10)
