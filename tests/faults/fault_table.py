@@ -63,6 +63,10 @@ FAULTS = {
     28: ("all cameras reconnect at once", "jitter; few open at once"),
     29: ("SIGTERM", "windows written, regions unregistered, exit within 10 s"),
     30: ("hostile input", "only known URL schemes, no redirect to files, bounded sizes"),
+    31: (
+        "killed while the configuration is saved",
+        "the file is the old or the new one as a whole, with its secrets; the history has no gap",
+    ),
 }
 
 

@@ -56,7 +56,7 @@ def accounts(tmp_path: Path) -> Iterator[Accounts]:
 
 
 def greeted(site: Site) -> None:
-    site.start("http://127.0.0.1:8080")
+    site.start("http://127.0.0.1:8080", "cameras: {}\n")
     until(lambda: site._greeting is not None and not site._greeting.is_alive(), 10)
 
 

@@ -234,7 +234,7 @@ def _watch(
             if canary is not None:
                 canary.start()
             heartbeat.start()  # not of a stand-by: it would hide that the owner is dead
-            site.start(http.url)
+            site.start(http.url, control.shown)
             with taking_commands(socket_folder(config.options.database), site.commands(actions)):
                 supervisor.run()
     finally:

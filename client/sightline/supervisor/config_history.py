@@ -2,15 +2,17 @@
 
 import difflib
 import logging
+import time
 from collections import deque
 
 from sightline.base.redact import redact
 from sightline.errors import StoreError
-from sightline.store.access_store import AccessStore, ConfigChange
+from sightline.store.access_store import AccessRows, AccessStore, ConfigChange
 
 log = logging.getLogger(__name__)
 
 MAX_WAITING = 20
+UNSEEN = "unseen: while the program did not run, or as it was killed"
 
 
 class ConfigHistory:
@@ -30,10 +32,26 @@ class ConfigHistory:
         try:
             with self._store.writing() as rows:
                 for waiting in self._waiting:
+                    _fill_gap(rows, waiting.before, waiting.time)
                     rows.add_change(waiting)
             self._waiting.clear()
         except StoreError as error:
             log.warning("configuration: the change is not in its history yet: %s", redact(error))
+
+    def catch_up(self, text: str) -> None:
+        """Keep what has become of the file since the last change, if it is another one by now."""
+        try:
+            with self._store.writing() as rows:
+                _fill_gap(rows, text, time.time())
+        except StoreError as error:
+            log.warning("configuration: its history has not been compared with it: %s", redact(error))
+
+
+def _fill_gap(rows: AccessRows, text: str, now: float) -> None:
+    """Keep a change between what the last one left and what is there: nobody has seen it being made."""
+    last = rows.changes(1)
+    if last and last[0].after != text:
+        rows.add_change(ConfigChange(time=now, who=UNSEEN, changes="", before=last[0].after, after=text))
 
 
 def difference(before: str, after: str) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sightline.base.redact import redact
-from sightline.config import Config, LoadedConfig
+from sightline.config import Camera, Config, LoadedConfig
 from sightline.config.groups import CameraOptions
 from sightline.config.loader import parse_text, read_text
 from sightline.config.option_group import Change, Effect
@@ -320,6 +320,24 @@ class Control:
         """What is in force."""
         return self._config
 
+    @property
+    def shown(self) -> str:
+        """The text of the file as it was used last, without its secrets."""
+        return self._shown
+
+    def camera_with(self, camera: str, value: Any) -> Camera:
+        """A camera's options if this stood in the file; nothing is changed.
+
+        Raises:
+            ConfigError: it has a mistake, or what is masked cannot be told.
+        """
+        name, old = str(self._path), read_text(self._path)
+        text = with_part(masked_text(old, name), name, ("cameras", camera), value)
+        config = self._checked(unmasked_text(text, old, name), self._problems(old))
+        if camera not in config.cameras:
+            raise ConfigErrors.of([item for item in config.problems if item.camera == camera])
+        return config.cameras[camera]
+
     def is_enabled(self, camera: str) -> bool:
         """Whether a camera is to run; one that has mistakes is not."""
         options = self._config.cameras.get(camera)
@@ -396,7 +414,7 @@ def _replace_file(path: Path, text: str) -> None:
     Raises:
         ConfigError: it cannot be written.
     """
-    new, backup = path.with_name(f".{path.name}.new"), path.with_name(f"{path.name}.bak")
+    new, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
     try:
         if not _is_writable(path):
             raise PermissionError(errno.EACCES, "it is read-only")
@@ -410,7 +428,8 @@ def _replace_file(path: Path, text: str) -> None:
             if os.geteuid() == 0:  # the program may run as the file's owner next time
                 os.chown(new, owner.st_uid, owner.st_gid)
             new.chmod(stat.S_IMODE(owner.st_mode))
-            shutil.copy2(path, backup)
+            shutil.copy2(path, old)
+            old.replace(path.with_name(f"{path.name}.bak"))  # that one is never half written either
         new.replace(path)
         folder = os.open(path.parent, os.O_RDONLY)
         try:
@@ -418,6 +437,7 @@ def _replace_file(path: Path, text: str) -> None:
         finally:
             os.close(folder)
     except OSError as error:
-        new.unlink(missing_ok=True)
+        for part in (new, old):
+            part.unlink(missing_ok=True)
         problem = f"cannot be written ({error.strerror}); nothing was changed"
         raise ConfigError("", problem, place=str(path)) from error

@@ -129,11 +129,13 @@ class Site:
         if self._accounts is not None:
             self._accounts.update(options.access)
 
-    def start(self, url: str) -> None:
+    def start(self, url: str, config: str) -> None:
         """While there is no account, tell on the terminal by which link of ``url`` the first one is made.
 
-        Without a terminal it is only told that there is none: a log is read by others.
+        Without a terminal it is only told that there is none: a log is read by others. ``config`` is the
+        text of the configuration without its secrets, of which the history may not know yet.
         """
+        self.history.catch_up(config)
         if self._accounts is not None:
             self._greeting = threading.Thread(
                 target=self._greet, args=(self._accounts, url), name="greeting", daemon=True
