@@ -5,7 +5,7 @@ side by side as if they had begun at one moment; occupancy, which is of all of t
 came and went. What was never tracked is not known: a lower ``min_score`` finds nothing more.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -86,25 +86,31 @@ def compare(
     *,
     min_score: float = 0.0,
     min_height: float = 0.0,
+    step: Callable[[], None] = lambda: None,
 ) -> WhatIf:
-    """Play the ways by both options; the two thresholds, of score and height of a box, are of the others."""
+    """Play the ways by both options; the two thresholds, of score and height of a box, are of the others.
+
+    ``step`` is called before each frame that is played; what it raises ends that.
+    """
     kept = [way for way in ways if way.score >= min_score and _is_as_high(way, min_height)]
-    return WhatIf(events_of(ways, before), events_of(kept, after))
+    return WhatIf(events_of(ways, before, step), events_of(kept, after, step))
 
 
-def events_of(ways: Sequence[Way], options: AnalysisOptions) -> tuple[Event, ...]:
-    """What the rules make of them, in order of time."""
+def events_of(
+    ways: Sequence[Way], options: AnalysisOptions, step: Callable[[], None] = lambda: None
+) -> tuple[Event, ...]:
+    """What the rules make of them, in order of time; ``step``: as :func:`compare` has it."""
     ordered = sorted(ways, key=lambda way: way.length_s)
     events = [
         event
         for first in range(0, len(ordered), AT_ONCE)
-        for event in _played(ordered[first : first + AT_ONCE], options)
+        for event in _played(ordered[first : first + AT_ONCE], options, step)
     ]
     events += _crowds(events, options)
     return tuple(sorted(events, key=lambda event: (event.event_time, event.place, event.track_id)))
 
 
-def _played(ways: Sequence[Way], options: AnalysisOptions) -> Iterator[Event]:
+def _played(ways: Sequence[Way], options: AnalysisOptions, step: Callable[[], None]) -> Iterator[Event]:
     """The events of ways that begin at one moment, each at its own time."""
     names = sorted({way.item_class for way in ways})
     classes = ClassTable()
@@ -119,6 +125,7 @@ def _played(ways: Sequence[Way], options: AnalysisOptions) -> Iterator[Event]:
     frames = np.array([len(boxes) for boxes in boxes_of])
     found: list[Event] = []
     for number in range(int(frames[-1])):
+        step()
         now, live = number * step_s, np.flatnonzero(frames > number)
         boxes = np.array([boxes_of[index][number] for index in live.tolist()])
         tracks = Tracks(

@@ -25,6 +25,7 @@ from sightline.supervisor.http.api_models import ModelsApi
 from sightline.supervisor.http.api_people import PeopleApi
 from sightline.supervisor.http.api_reading import ReadingApi
 from sightline.supervisor.http.api_tries import TriesApi
+from sightline.supervisor.http.api_what_if import WhatIfApi
 from sightline.supervisor.http.door import Door
 from sightline.supervisor.http.endpoint import Endpoint
 from sightline.supervisor.http.openapi import with_openapi
@@ -64,6 +65,7 @@ def api_endpoints(
         ConfigApi(control, store),
         ModelsApi(supervisor, control, store),
         TriesApi(store, control),
+        WhatIfApi(control, database),
     )
     return [endpoint for part in parts for endpoint in part.endpoints()]
 
