@@ -209,9 +209,10 @@ class World:
         figures = {"frames": 1, "boxes": 1, "pictures": 1, "figures": {}}
         self._add(DriftWindowRow(source=source, model_version="m", **times, **figures))
 
-    def view(self, source: str, since: float) -> None:
-        """A camera that shows what it was set up to show."""
-        self._add(CameraViewRow(source=source, state="in_place", since=utc(since), fits=True, lights={}))
+    def view(self, source: str, since: float, **values: object) -> None:
+        """A camera that shows what it was set up to show, unless ``values`` say otherwise."""
+        known = {"state": "in_place", "fits": True, "lights": {}}
+        self._add(CameraViewRow(source=source, since=utc(since), **{**known, **values}))
 
     def _add(self, row: SQLModel) -> None:
         with Session(self.engine) as session:

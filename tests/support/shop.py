@@ -169,6 +169,8 @@ BODIES: dict[str, Any] = {
     "POST /api/v1/alerts/{alert}": {"state": "acknowledged", "comment": "seen"},
     "POST /api/v1/mutes": {"camera": GATE, "until": 4e9},
     "POST /api/v1/probe": {"url": "gopher://nowhere"},
+    "POST /api/v1/probe/streams": {"url": "gopher://nowhere"},
+    "POST /api/v1/cameras/{camera}/what-if": {"value": {"url": "rtsp://h/"}},
     "PUT /api/v1/config": {"text": "cameras: {}"},
     "PUT /api/v1/config/{section}": {"value": "info"},
     "PUT /api/v1/cameras/{camera}/config": {"value": {"url": "rtsp://h/"}},

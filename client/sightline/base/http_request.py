@@ -60,15 +60,21 @@ _OPENER = urllib.request.build_opener(_NoRedirects, _Http, _Https)
 
 
 def send_request(
-    url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None, *, timeout_s: float
-) -> None:
-    """Ask for a URL; POST if there is a body. No error of ours names the URL.
+    url: str,
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+    *,
+    timeout_s: float,
+    max_answer: int = 0,
+) -> bytes:
+    """Ask for a URL; POST if there is a body. The answer's first bytes. No error of ours names the URL.
 
     Args:
         url: http or https.
         body: what is posted.
         headers: besides those that HTTP needs.
         timeout_s: for all of it, however slowly the other side goes on speaking.
+        max_answer: so many bytes of the answer are read.
 
     Raises:
         HttpRefused: the answer is no success; a redirect is none.
@@ -78,7 +84,8 @@ def send_request(
     request = _Request(url, body, headers)
     with _in_words(timeout_s), Deadline(timeout_s) as request.deadline:
         try:
-            _OPENER.open(request, timeout=timeout_s).close()
+            with _OPENER.open(request, timeout=timeout_s) as answer:
+                return bytes(answer.read(max_answer))
         except urllib.error.HTTPError as error:
             with error:
                 text = error.read(MAX_BODY).decode(errors="replace").strip()

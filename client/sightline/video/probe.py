@@ -36,8 +36,10 @@ def tells_time(camera: Camera) -> bool:
     return camera.source_url.lower().startswith("rtsp")
 
 
-def probe(camera: Camera, *, only_picture: bool = False) -> StreamProbe:
+def probe(camera: Camera, *, only_picture: bool = False, clock: bool = True) -> StreamProbe:
     """Open a camera's stream and look at it for some seconds; with ``only_picture``, for one picture.
+
+    ``clock``: wait until the camera has told its clock, if it can.
 
     Raises:
         SourceError: the kind says why there is nothing to see.
@@ -53,7 +55,7 @@ def probe(camera: Camera, *, only_picture: bool = False) -> StreamProbe:
         while not only_picture:
             patient = time.monotonic() - started_s < CLOCK_S
             if not patient or (
-                span_s >= RATE_S and (source.clock_skew_s is not None or not tells_time(camera))
+                span_s >= RATE_S and (not clock or source.clock_skew_s is not None or not tells_time(camera))
             ):
                 break
             before = frame
