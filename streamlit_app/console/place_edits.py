@@ -12,11 +12,15 @@ _KEYS = ("points", "classes", "loiter_s", "max_occupancy")
 
 def places_of(part: Part) -> list[dict[str, Any]]:
     """The places in force; those of the file where it has mistakes."""
-    rules = (part.options or part.written or {}).get("rules") or {}
+    return places_in((part.options or part.written or {}).get("rules"))
+
+
+def places_in(rules: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Those of ``rules`` as the configuration has them."""
     return [
         {"kind": kind, "name": name, **{key: place.get(key) for key in _KEYS}}
         for kind, group in KINDS.items()
-        for name, place in (rules.get(group) or {}).items()
+        for name, place in ((rules or {}).get(group) or {}).items()
     ]
 
 

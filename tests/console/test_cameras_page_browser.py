@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ import pytest
 import yaml
 
 from sightline.entities import Role
+from sightline.simulation.rtsp_server import RtspServer
 from support.camera_world import make_clip
 from support.console_site import ConsoleSite, console_site
 from support.console_world import World
@@ -47,11 +51,20 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsoleSite]:
-    folder = tmp_path_factory.mktemp("cameras")
-    world = World(f"sqlite:///{folder}/sightline.db")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cameras")
+
+
+@pytest.fixture(scope="module")
+def world(folder: Path) -> World:
+    made = World(f"sqlite:///{folder}/sightline.db")
     for name in ("north-gate", "car-park"):
-        world.camera(name, time.time() + 3600)
+        made.camera(name, time.time() + 3600)
+    return made
+
+
+@pytest.fixture(scope="module")
+def site(world: World, folder: Path) -> Iterator[ConsoleSite]:
     with console_site(world, folder, WRITTEN) as made:
         made.people.add("gatekeeper", Role.ENGINEER, cameras=frozenset({"car-park"}))
         yield made
@@ -76,7 +89,7 @@ def write(browser: Any, label: str, value: str) -> None:
 
 def tap(browser: Any, x: float, y: float, *, drag_to: tuple[float, float] | None = None) -> None:
     """Press at shares of the picture, with a real pointer."""
-    [canvas] = elements(browser, ".stage canvas")
+    [canvas] = elements(browser, ".stage canvas:not(.tracks)")
     box = browser.execute_script("return arguments[0].getBoundingClientRect().toJSON()", canvas)
 
     def send(kind: str, at: tuple[float, float]) -> None:
@@ -143,6 +156,38 @@ def test_a_camera_is_added_and_its_zone_drawn_and_the_files_comments_stay(
     assert zone["points"] == near
     for line in WRITTEN.splitlines():
         assert line in text  # every comment, and all else as it was written
+
+
+@pytest.mark.rtsp
+def test_a_cameras_other_stream_is_found_and_the_smaller_one_watched(
+    browser: Any, site: ConsoleSite, tmp_path: Path
+) -> None:
+    large = make_clip(tmp_path / "large.mp4", 80, size=(1280, 720))
+    small = make_clip(tmp_path / "small.mp4", 80, size=(640, 360))
+    paths = {"Streaming/Channels/101": large, "Streaming/Channels/102": small}
+    with RtspServer(paths) as camera:
+        opened(browser, site, "engineer", "/cameras?add=1")
+        write(browser, "Name", "dock")
+        write(browser, "URL", camera.url("Streaming/Channels/101").replace("//", "//u:hunter2@"))
+        press(browser, "Test")
+        until(lambda: "Hikvision" in text_of(browser), 60)
+        says(browser, "h264, 640 x 360")
+        shot(browser, "cameras-streams")
+        press(browser, "Use these")
+    until(lambda: field_of(browser, "Smaller stream (optional)").endswith("/Streaming/Channels/102"), 20)
+    assert "u:hunter2@127.0.0.1" in field_of(browser, "Smaller stream (optional)")
+    assert field_of(browser, "URL").endswith("/Streaming/Channels/101")
+    press(browser, "Add")
+    says(browser, "camera 'dock' starts")
+    press(browser, "Save")
+    until(lambda: "dock" in cameras_of(site), 20)
+    assert cameras_of(site)["dock"]["sub_url"].endswith("/Streaming/Channels/102")
+    assert "hunter2" not in str(cameras_of(site)["dock"])
+
+
+def field_of(browser: Any, label: str) -> str:
+    [field] = elements(browser, f'input[aria-label="{label}"]')
+    return str(field.get_attribute("value"))
 
 
 def click_new(browser: Any, label: str) -> None:
@@ -222,6 +267,115 @@ def test_the_second_of_two_is_shown_what_the_first_did_and_both_changes_stay(
     assert (hall["loiter_s"], hall["max_occupancy"]) == (30, 7)
 
 
+def test_tracks_lie_under_the_drawing_and_can_be_hidden(browser: Any, site: ConsoleSite) -> None:
+    opened(browser, site, "engineer", "/cameras?camera=north-gate", ".stage svg")
+    until(lambda: elements(browser, ".tracks[data-count='1']"), 20)
+    time.sleep(3)
+    inked = """
+    const [canvas] = arguments;
+    const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    let inked = 0;
+    for (let at = 3; at < data.length; at += 4) inked += data[at] > 0;
+    return inked;
+    """
+    [tracks] = elements(browser, ".stage .tracks")
+    assert browser.execute_script(inked, tracks) > 200, "a trail, and where the person stands now"
+    shot(browser, "cameras-tracks")
+    press(browser, "Tracks")
+    assert not tracks.is_displayed()
+    press(browser, "Tracks")
+    until(lambda: elements(browser, ".tracks[data-count='1']"), 20)
+
+
+def test_a_place_is_drawn_mended_and_told_by_keyboard_alone(browser: Any, site: ConsoleSite) -> None:
+    from selenium.webdriver import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    def said() -> str:
+        return elements(browser, ".said")[0].text
+
+    def keys(*sent: str) -> None:
+        chain = ActionChains(browser)
+        for key in sent:
+            chain.send_keys(key)
+        chain.perform()
+
+    opened(browser, site, "engineer", "/cameras?camera=north-gate", ".stage svg")
+    until(lambda: [b for b in elements(browser, ".editor button") if b.text == "New line"], 20)
+    [new_line] = [b for b in elements(browser, ".editor button") if b.text == "New line"]
+    new_line.send_keys(Keys.ENTER)
+    until(lambda: "lies in the middle, with 2 points" in said(), 10)
+    keys(Keys.ARROW_UP)
+    until(lambda: "Point 1 is at 30 %" in said(), 5)
+    keys(Keys.INSERT)
+    until(lambda: "Point 2 is put at 50 %" in said(), 5)
+    keys(Keys.ARROW_DOWN, Keys.ARROW_DOWN)
+    until(lambda: "Point 2 is at 50 %" in said(), 5)
+    shot(browser, "cameras-keyboard")
+    keys(Keys.DELETE)
+    until(lambda: "Point 2 is taken away; 2 are left" in said(), 5)
+    keys(Keys.DELETE)
+    until(lambda: "2 points at least" in said(), 5)
+    [label] = {e.get_attribute("aria-label") for e in elements(browser, "[data-point='0']")}
+    assert "Point 1 of line-1" in label
+    assert "Insert puts one after it" in label
+
+
+def test_what_would_have_changed_is_shown_before_it_is_saved(
+    browser: Any, site: ConsoleSite, world: World
+) -> None:
+    now = time.time()
+    for number in range(40):
+        points = [[0, 1000, 8000, 600, 2000], [12_000 + 500 * number, 9000, 8000 - 60 * number, 600, 2000]]
+        world.path("north-gate", now - 900 - 300 * number, track_id=100 + number, points=points, places=[])
+    opened(browser, site, "engineer", "/cameras?camera=north-gate", ".place")
+    press(browser, "Zone hall")
+    set_field(browser, "loiter_s", "8")
+    press(browser, "What would have changed?")
+    says(browser, "40 tracks since")
+    says(browser, "loiterings 0 →")
+    until(lambda: elements(browser, ".played.added"), 20)
+    assert not elements(browser, ".played.gone")
+    shot(browser, "cameras-what-if")
+    set_field(browser, "loiter_s", "9000")
+    until(lambda: "40 tracks since" not in text_of(browser), 20)
+    until(lambda: not elements(browser, ".played"), 20)
+    set_field(browser, "classes", "car")
+    press(browser, "What would have changed?")
+    until(lambda: entries_gone(browser) == 40, 20)
+    until(lambda: elements(browser, ".played.gone"), 20)
+    assert "9000" not in site.config.read_text()
+
+
+def entries_gone(browser: Any) -> int:
+    found = re.search(r"entries (\d+) → (\d+)", text_of(browser))
+    return int(found[1]) - int(found[2]) if found else 0
+
+
+def test_what_is_proposed_for_a_camera_that_was_turned_is_looked_at_and_taken(
+    browser: Any, site: ConsoleSite, world: World
+) -> None:
+    rules = {
+        "lines": {"door": {"points": [[0.42, 0.2], [0.42, 0.9]]}},
+        "zones": {"hall": {"points": [[0.5, 0.4], [0.9, 0.4], [0.9, 0.9], [0.5, 0.9]]}},
+    }
+    proposal = {"rules": rules, "gone": ["stairs"], "text": "", "warp": [], "agreement": 0.8}
+    world.view("north-gate", time.time(), state="view_moved", fits=False, proposal=proposal)
+    opened(browser, site, "engineer", "/cameras?camera=north-gate", ".proposed")
+    says(browser, "Out of sight now: stairs")
+    shot(browser, "cameras-proposal")
+    press(browser, "It is right as it is")
+    says(browser, "view.accepted")
+    browser.refresh()
+    until(lambda: elements(browser, ".proposed"), 30)
+    press(browser, "Use the proposal")
+    saved(browser)
+    hall = cameras_of(site)["north-gate"]["rules"]["zones"]["hall"]
+    assert hall["points"] == rules["zones"]["hall"]["points"]
+    assert "# as the fire brigade says" in site.config.read_text()
+    world.view("north-gate", time.time())
+
+
 def test_what_was_done_is_undone(browser: Any, site: ConsoleSite) -> None:
     opened(browser, site, "engineer", "/cameras?camera=car-park")
     press(browser, "Switch off")
@@ -238,6 +392,28 @@ def test_what_was_done_is_undone(browser: Any, site: ConsoleSite) -> None:
     says(browser, "camera 'car-park' starts")
     press(browser, "Save")
     until(lambda: "enabled" not in cameras_of(site)["car-park"], 20)
+
+
+def test_what_needs_a_restart_is_said_before_it_is_saved(browser: Any, site: ConsoleSite) -> None:
+    url = f"{site.url}/api/v1/config/cameras_per_worker"
+    session = {"Cookie": f"sightline={site.people.session('admin')}", "Origin": site.url}
+
+    def ask(method: str, body: Any = None, **headers: str) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        sent = {**session, "Content-Type": "application/json", **headers}
+        with urllib.request.urlopen(urllib.request.Request(url, data, sent, method=method)) as answer:
+            return json.load(answer)
+
+    done = ask("PUT", {"value": 3}, **{"If-Match": ask("GET")["version"]})
+    ask("DELETE", {}, **{"If-Match": done["version"]})
+    opened(browser, site, "engineer", "/cameras", "[data-testid=stExpander] summary")
+    browser.find_element("css selector", "[data-testid=stExpander] summary").click()
+    says(browser, "needs a restart of the program")
+    press(browser, "Undo", at=0)
+    says(browser, "Before it is saved")
+    until(lambda: [b for b in elements(browser, ".sl-notice b.warn") if b.text == "later"], 20)
+    shot(browser, "cameras-restart")
+    assert "cameras_per_worker" not in site.config.read_text()
 
 
 def test_a_read_only_file_is_said_to_be_so(browser: Any, site: ConsoleSite) -> None:

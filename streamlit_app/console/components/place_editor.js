@@ -10,22 +10,27 @@ function paint(parent, tag, attributes) {
   return made;
 }
 
+const KEYS = "Arrow keys move a point, with Shift further; Insert puts one after it, Delete takes it away.";
+
 class PlaceEditor extends Screen {
   constructor(root) {
     super();
-    Object.assign(this, { root, places: [], chosen: -1, past: [], drawing: null, drag: null, high: (WIDE * 9) / 16 });
+    Object.assign(this, { told: "", root, places: [], chosen: -1, past: [], drawing: null, drag: null, high: (WIDE * 9) / 16 });
     this.bar = put(root, "div", "bar");
     this.buttons = {
       zone: this.button(this.bar, "New zone", (event) => this.begin("zone", event.detail === 0)),
       line: this.button(this.bar, "New line", (event) => this.begin("line", event.detail === 0)),
       finish: this.button(this.bar, "Finish", () => this.finish()),
       undo: this.button(this.bar, "Undo", () => this.undo()),
+      propose: this.button(this.bar, "Use the proposal", () => this.propose()),
     };
+    this.tracksButton = this.button(this.bar, "Tracks", () => this.showTracks(!this.trails));
     this.said = put(this.bar, "span", "said");
     this.said.setAttribute("role", "status");
     const body = put(root, "div", "body");
     this.stage = put(body, "div", "stage");
     this.canvas = put(this.stage, "canvas");
+    this.tracks = put(this.stage, "canvas", "tracks");
     this.state = put(this.stage, "span", "state");
     this.svg = paint(this.stage, "svg", { role: "group" });
     const side = put(body, "div", "side");
@@ -48,11 +53,44 @@ class PlaceEditor extends Screen {
   show(data) {
     this.data = data;
     if (data.id !== this.id) {
-      Object.assign(this, { id: data.id, places: structuredClone(data.places), chosen: -1, past: [], drawing: null });
+      Object.assign(this, { id: data.id, places: structuredClone(data.places), chosen: -1, past: [], drawing: null, told: "" });
     }
     this.svg.setAttribute("aria-label", data.label);
     this.follow(data.url, (bitmap) => this.draw(bitmap), (state) => (this.state.textContent = data.words[state]));
+    if (this.trails?.camera !== data.camera && this.wantsTracks !== false) this.showTracks(true);
     this.render();
+  }
+
+  stop() {
+    super.stop();
+    this.trails?.close();
+    this.trails = null;
+  }
+
+  showTracks(wanted) {
+    this.trails?.close();
+    this.wantsTracks = wanted;
+    this.tracks.hidden = !wanted;
+    const tell = (count) => (this.tracks.dataset.count = count);
+    this.trails = wanted ? new Trails(this.tracks, this.data.camera, tell) : null;
+    this.tracksButton.setAttribute("aria-pressed", wanted);
+  }
+
+  // What is proposed for a camera that was turned, instead of what it is proposed for.
+  propose() {
+    this.change(() => {
+      for (const place of this.places) place.points = this.proposed(place)?.points ?? place.points;
+    });
+    this.tell("The proposal is taken; Undo takes it back.");
+  }
+
+  proposed({ kind, name }) {
+    return this.data.proposed.find((place) => place.kind === kind && place.name === name);
+  }
+
+  tell(text) {
+    this.told = text;
+    this.said.textContent = text;
   }
 
   draw(bitmap) {
@@ -83,6 +121,7 @@ class PlaceEditor extends Screen {
     else if (this.past.length) {
       this.places = this.past.pop();
       this.chosen = Math.min(this.chosen, this.places.length - 1);
+      this.tell("One step back.");
       return this.changed();
     }
     this.render();
@@ -102,9 +141,10 @@ class PlaceEditor extends Screen {
     if (byKeyboard) {
       place.points = kind === "zone" ? [[0.35, 0.4], [0.65, 0.4], [0.65, 0.8], [0.35, 0.8]] : [[0.3, 0.6], [0.7, 0.6]];
       this.finish();
-      this.svg.querySelector("[data-point]")?.focus();
-      return;
+      this.focus(0);
+      return this.tell(`${place.name} lies in the middle, with ${place.points.length} points. ${KEYS}`);
     }
+    this.tell("");
     this.render();
   }
 
@@ -113,9 +153,15 @@ class PlaceEditor extends Screen {
     if (!place) return;
     // The second press of a double click lies on the first.
     place.points = place.points.filter((point, at, all) => !at || this.distance(point, all[at - 1]) > 4);
-    if (place.points.length < (place.kind === "zone" ? 3 : 2)) return this.render();
+    const least = place.kind === "zone" ? 3 : 2;
+    if (place.points.length < least) return this.tell(`${place.name} needs ${least} points at least.`);
     this.drawing = null;
     this.change(() => (this.chosen = this.places.push(place) - 1));
+    this.tell(`${place.name} is drawn, with ${place.points.length} points.`);
+  }
+
+  focus(point) {
+    this.svg.querySelector(`[data-point="${point}"]`)?.focus();
   }
 
   // -- pointer and keyboard
@@ -131,6 +177,7 @@ class PlaceEditor extends Screen {
 
   press(event) {
     if (this.data.fixed || event.button) return;
+    this.told = "";
     const point = this.at(event), { place, point: handle, between } = event.target.dataset;
     if (this.drawing) {
       const { kind, points } = this.drawing, near = (NEAR_PX * WIDE) / this.svg.clientWidth;
@@ -178,17 +225,37 @@ class PlaceEditor extends Screen {
     const least = place?.kind === "zone" ? 3 : 2;
     if (event.target.matches("input")) return;
     if (this.drawing && event.key === "Enter" && !event.target.matches("button")) this.finish();
-    else if (this.drawing && event.key === "Escape") this.drawing = null;
-    else if ((event.ctrlKey || event.metaKey) && event.key === "z") this.undo();
+    else if (this.drawing && event.key === "Escape") {
+      this.drawing = null;
+      this.tell("What was begun is dropped.");
+    } else if ((event.ctrlKey || event.metaKey) && event.key === "z") this.undo();
     else if (handle !== undefined && ways[event.key]) {
       const [x, y] = ways[event.key], step = event.shiftKey ? 8 * STEP : STEP, point = place.points[handle];
       this.change(() => (place.points[handle] = [within(point[0] + x * step), within(point[1] + y * step)]));
-    } else if (handle !== undefined && event.key === "Delete" && place.points.length > least) {
-      this.change(() => place.points.splice(handle, 1));
-    } else return;
+      this.tell(`Point ${Number(handle) + 1} is at ${place.points[handle].map(percent).join(" and ")}`);
+    } else if (handle !== undefined && ["Delete", "Backspace"].includes(event.key)) this.takeAway(place, Number(handle), least);
+    else if (handle !== undefined && ["Insert", "+"].includes(event.key)) this.putAfter(place, Number(handle));
+    else return;
     event.preventDefault();
     event.stopPropagation();
     this.render();
+  }
+
+  takeAway(place, point, least) {
+    if (place.points.length <= least) return this.tell(`A ${place.kind} has ${least} points at least.`);
+    this.change(() => place.points.splice(point, 1));
+    this.focus(Math.min(point, place.points.length - 1));
+    this.tell(`Point ${point + 1} is taken away; ${place.points.length} are left.`);
+  }
+
+  // Halfway to the next one; after a line's last point, as far again.
+  putAfter(place, point) {
+    const all = place.points, last = place.kind === "line" && point === all.length - 1;
+    const from = all[point], to = last ? all[point - 1] : all[(point + 1) % all.length], share = last ? -0.5 : 0.5;
+    const made = [0, 1].map((axis) => within(from[axis] + share * (to[axis] - from[axis])));
+    this.change(() => all.splice(point + 1, 0, made));
+    this.focus(point + 1);
+    this.tell(`Point ${point + 2} is put at ${made.map(percent).join(" and ")}; there are ${all.length} now.`);
   }
 
   // -- what is seen
@@ -204,19 +271,29 @@ class PlaceEditor extends Screen {
       svg.setAttribute("viewBox", [left * WIDE, top * high, size[0] * WIDE, size[1] * high].join(" "));
       this.stage.style.aspectRatio = `${size[0] * WIDE} / ${size[1] * high}`;
       const place = { left: -left / size[0], top: -top / size[1], width: 1 / size[0], height: 1 / size[1] };
-      for (const [side, share] of Object.entries(place)) this.canvas.style[side] = `${100 * share}%`;
+      for (const canvas of [this.canvas, this.tracks]) {
+        for (const [side, share] of Object.entries(place)) canvas.style[side] = `${100 * share}%`;
+      }
     }
     svg.replaceChildren();
     svg.classList.toggle("drawing", Boolean(drawing));
+    for (const { points, added } of data.ways) this.paintOutline(points, `played ${added ? "added" : "gone"}`, false);
+    for (const { kind, points } of data.proposed) this.paintOutline(points, "proposed", kind === "zone");
     this.places.forEach((place, at) => this.paintPlace(place, at));
     if (drawing) this.paintPlace(drawing, -1);
     if (focused !== undefined) svg.querySelector(`[data-point="${focused}"]`)?.focus();
     for (const button of Object.values(this.buttons)) button.hidden = data.fixed;
     this.buttons.finish.hidden = !drawing;
+    this.buttons.propose.hidden = data.fixed || !data.proposed.length;
     this.buttons.undo.disabled = !(this.past.length || drawing?.points.length);
-    this.said.textContent = drawing ? `Press on the picture for each point of ${drawing.name}; Finish or Enter ends it, Esc drops it.` : "";
+    this.said.textContent = drawing ? `Press on the picture for each point of ${drawing.name}; Finish or Enter ends it, Esc drops it.` : this.told;
     this.listPlaces();
     this.fillPanel();
+  }
+
+  paintOutline(points, kind, closed) {
+    const px = points.map(([x, y]) => `${x * WIDE},${y * this.high}`).join(" ");
+    paint(this.svg, closed ? "polygon" : "polyline", { points: px, class: kind });
   }
 
   paintPlace(place, at) {
@@ -237,7 +314,7 @@ class PlaceEditor extends Screen {
     });
     px.forEach(([x, y], number) => {
       const where = place.points[number].map(percent).join(" and ");
-      const name = `Point ${number + 1} of ${place.name}, at ${where}; arrow keys move it, Delete takes it away`;
+      const name = `Point ${number + 1} of ${place.name}, at ${where}. ${KEYS}`;
       const handle = { class: "handle", r: 8, cx: x, cy: y, tabindex: 0, role: "button", "aria-label": name };
       paint(group, "circle", at < 0 ? { class: "handle", r: 6, cx: x, cy: y } : { ...handle, "data-point": number });
     });

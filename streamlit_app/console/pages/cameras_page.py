@@ -1,6 +1,6 @@
 """Cameras: adding and removing them, lines and zones on their own pictures, streams, and what was changed."""
 
-from base64 import b64decode
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,18 +9,24 @@ from urllib.parse import quote, urlencode
 import streamlit as st
 
 from console import theme
-from console.components.place_editor import place_editor
+from console.components.place_editor import Beneath, place_editor
 from console.config_review import READ_ONLY, Edits, Part, Proposal, read_part, review, was_saved
 from console.pages.overview_page import CameraRowView, running_cameras
-from console.place_edits import place_edits, places_of
+from console.place_edits import place_edits, places_in, places_of
+from console.stream_choice import offer_streams, show_tried
 from console.texts import NO_CAMERA_IS_YOURS, safe
 from console.viewer import Viewer
+from console.what_if_preview import offer_what_if, shown_ways
 from sightline.access.rights import Right
 from sightline.config.yaml_edit import GONE
 from sightline.config.yaml_text import parse_yaml
 
 PAGE_CAMERAS = 20
 PROBE_TIMEOUT_S = 25.0
+MOVED = (
+    "This camera shows something else than when its lines and zones were drawn: they no longer lie where "
+    "they were, and its counts are not relied on until that is mended."
+)
 CHANGES = 30
 NO_URL = "Write the camera's URL first, such as rtsp://USER:PASSWORD@HOST/PATH."
 
@@ -167,11 +173,14 @@ def _render_add(viewer: Viewer) -> None:
     st.html(theme.heading("Add a camera"))
     name = st.text_input("Name", key="new_name", placeholder="gate", max_chars=63, width=360).strip()
     url = st.text_input("URL", key="new_url", placeholder="rtsp://USER:PASSWORD@HOST/PATH").strip()
-    text = "The camera's smaller stream, which is watched instead where there is one."
+    text = "The camera's smaller stream, which is watched instead where there is one; Test looks for it."
     sub_url = st.text_input("Smaller stream (optional)", key="new_sub_url", help=text).strip()
     bar = st.container(horizontal=True, gap="small")
-    if bar.button("Test", icon=":material/network_check:", key="new_test"):
+    test = bar.button("Test", icon=":material/network_check:", key="new_test")
+    if test and (sub_url or not url):
         _probe(viewer, {"URL": url, **({"Smaller stream": sub_url} if sub_url else {})})
+    elif not sub_url:
+        offer_streams(viewer, url, look=test, main_key="new_url", sub_key="new_sub_url")
     if bar.button("Add", icon=":material/add:", type="primary", key="new_add"):
         if not (name and url):
             st.warning("A camera needs a name and a URL.", icon=":material/edit:")
@@ -190,13 +199,7 @@ def _probe(viewer: Viewer, urls: Mapping[str, str]) -> None:
             st.warning(NO_URL, icon=":material/edit:")
             continue
         with theme.trying(), st.spinner(f"{label}: looking at the stream …"):
-            seen = viewer.api.post("/api/v1/probe", {"url": url}, timeout_s=PROBE_TIMEOUT_S)
-            rate = f"{seen['fps']:.1f} frames a second" if seen["fps"] else "too few frames to tell the rate"
-            facts = [seen["codec"], f"{seen['width']} x {seen['height']}", rate]
-            if errors := seen["decode_errors"]:
-                facts.append(f"{errors} decode errors")
-            st.success(f"{label}: {', '.join(facts)}", icon=":material/check_circle:")
-            st.image(b64decode(seen["picture"]), width=480, alt=f"{label}: what the camera sees")
+            show_tried(label, viewer.api.post("/api/v1/probe", {"url": url}, timeout_s=PROBE_TIMEOUT_S))
 
 
 # -- one of them --------------------------------------------------------------------------------------------
@@ -221,13 +224,20 @@ def _render_one(viewer: Viewer, name: str) -> None:
         st.error(safe(problem), icon=":material/error:")
     places, stream = st.tabs(["Lines and zones", "Stream"])
     with places:
-        drawn = place_editor(name, places_of(part), version=part.version, fixed=fixed, key=f"editor_{name}")
+        proposed = _show_view(viewer, name, part, fixed=fixed)
+        beneath = Beneath(proposed, shown_ways(name))
+        drawn = place_editor(
+            name, places_of(part), beneath, version=part.version, fixed=fixed, key=f"editor_{name}"
+        )
         edits = place_edits(part, drawn) if drawn is not None else {}
         if not edits and now_.written != part.written:
             st.session_state["camera_opened"] = (name, now_)  # nothing of this viewer's would be lost
             st.rerun()
         if not fixed:
-            _offer(viewer, name, part, edits, "Review and save", "Lines and zones", key="save_places")
+            bar = st.container(horizontal=True, vertical_alignment="bottom", gap="small")
+            with bar:
+                _offer(viewer, name, part, edits, "Review and save", "Lines and zones", key="save_places")
+            offer_what_if(viewer, bar, name, part, edits, key="places")
             if viewer.may(Right.WRITE_CONFIG):
                 href = f"/alerts?{urlencode({'add': 'rule', 'camera': name})}"
                 st.html(f'<a class="sl-link" href="{safe(href)}">Add an alert rule for this camera</a>')
@@ -238,6 +248,29 @@ def _render_one(viewer: Viewer, name: str) -> None:
 def _show_state(viewer: Viewer, name: str, written: Any) -> None:
     word, tone, message = _state_of(CameraEntry(name, written, _rows(viewer).get(name)))
     st.html(f'<h2 class="sl-camera">{safe(name)}</h2>{theme.state_word(word, tone, message)}')
+
+
+def _show_view(viewer: Viewer, name: str, part: Part, *, fixed: bool) -> list[dict[str, Any]]:
+    """Say that the camera was moved; where its lines and zones would have to be, if that is known."""
+    views = viewer.api.get("/api/v1/views")
+    view = next((view for view in views if view["source"] == name and not view["fits"]), None)
+    if view is None:
+        return []
+    proposal = view["proposal"] or {}
+    proposed = places_in(proposal.get("rules"))
+    say = [MOVED]
+    if proposed:
+        say.append("Where they would have to be is drawn dashed: look at it, take it, mend it, then save.")
+    if gone := proposal.get("gone"):
+        say.append(f"Out of sight now: {', '.join(gone)}.")
+    st.warning(safe(" ".join(say)), icon=":material/screen_rotation:")
+    if not fixed:
+        text = "What the camera shows now is learnt anew; lines and zones stay where they are."
+        if st.button("It is right as it is", key="accept_view", icon=":material/task_alt:", help=text):
+            edits: Edits = {("view", "accepted"): time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())}
+            title = f"The view of {name} is right"
+            review(viewer, Proposal(title, "PUT", _path(name), edits, part.written, {"camera": name}))
+    return proposed
 
 
 def _opened(name: str, part: Part) -> Part:
@@ -320,7 +353,7 @@ def _render_stream(viewer: Viewer, name: str, part: Part, *, fixed: bool) -> Non
     edits |= {("stream", "fps"): fps} if fps != before else {}
     names = [word.strip() for word in counted.split(",") if word.strip()]
     edits |= {("count", "classes"): names or None} if ", ".join(names) != classes else {}
-    line = st.container(horizontal=True, gap="small")
+    line = st.container(horizontal=True, vertical_alignment="bottom", gap="small")
     urls = {label: new for label, new in (("URL", url), ("Smaller stream", sub_url)) if new}
     text = "Looks at the new URLs; how the present ones do is said above."
     test = line.button(
@@ -330,3 +363,5 @@ def _render_stream(viewer: Viewer, name: str, part: Part, *, fixed: bool) -> Non
         _offer(viewer, name, part, edits, "Review and save", "Stream", key="save_stream")
     if test:
         _probe(viewer, urls)
+    if ("count", "classes") in edits:
+        offer_what_if(viewer, line, name, part, edits, key="stream")
