@@ -43,6 +43,8 @@ MAX_PIXELS = MAX_SIDE_PX**2
 MAX_FPS, DEFAULT_FPS = 240, 25
 PROBE_BYTES = 2_000_000
 PROBE_S = 1.0
+#: At 5 fps two or three pictures: those that come meanwhile are late, and so are their events.
+LIVE_PROBE_S = 0.5
 #: Of ``open_timeout_s``: read where the size of the picture comes with a key frame only, and that comes late.
 LONG_PROBE_SHARE = 0.8
 #: No playlists, no concatenations: a file may not name other files.
@@ -100,12 +102,12 @@ def check_name(camera: Camera, threads: SideThreads = _RESOLVERS) -> None:
 
 
 def open_container(
-    camera: Camera, accelerator: HWAccel | None = None, probe_s: float = PROBE_S
+    camera: Camera, accelerator: HWAccel | None = None, probe_s: float | None = None
 ) -> InputContainer:
     """Open a camera's stream; later reads end after ``stall_timeout_s``.
 
     Connecting and looking into the stream take at most ``open_timeout_s`` each. ``probe_s``: how much of
-    the stream is read until its parameters are known.
+    the stream is read at most until its parameters are known.
 
     Raises:
         SourceError: the kind says why; the text holds no credentials.
@@ -117,7 +119,7 @@ def open_container(
     try:
         container: InputContainer = av.open(
             path,
-            options=_options(camera, probe_s),
+            options=_options(camera, probe_s or (PROBE_S if is_file(camera.source_url) else LIVE_PROBE_S)),
             timeout=(camera.stream.open_timeout_s, camera.stream.stall_timeout_s),
             hwaccel=accelerator,
             **_METADATA,
