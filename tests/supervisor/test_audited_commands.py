@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from sightline.access.rights import own_user
+from sightline.config import load_config
 from sightline.errors import ServerError, StoreUnavailable
-from sightline.supervisor.audited_commands import audited_commands, audited_switch
+from sightline.supervisor.audited_commands import audited_commands, audited_reload, audited_switch
+from sightline.supervisor.control import Control
 from sightline.supervisor.control_socket import ask, taking_commands
 from support.people import People, people_of
 
@@ -65,6 +67,28 @@ def test_a_brokers_switch_is_kept_as_the_brokers(people: People) -> None:
     assert done == [("gate", True, "MQTT")]
     entry = people.audit()[-1]
     assert (entry.who, entry.how, entry.action, entry.target) == ("MQTT", "broker", "change_config", "gate")
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome", "said"),
+    [
+        ("open_limit: 3\ncameras: {}\n", "done", "open_limit"),
+        ("open_limit: much\ncameras: {}\n", "refused", "open_limit"),
+        ("cameras: {}\n", "done", ""),
+    ],
+)
+def test_a_signal_to_read_the_configuration_again_is_kept_with_what_came_of_it(
+    people: People, tmp_path: Path, text: str, outcome: str, said: str
+) -> None:
+    path = tmp_path / "config.yml"
+    path.write_text("cameras: {}\n")
+    control = Control(path, load_config(path), lambda plan: None)
+    path.write_text(text)
+    audited_reload(control, people.store)
+    entry = people.audit()[-1]
+    assert (entry.who, entry.how) == (own_user().name, "command line")
+    assert (entry.action, entry.target, entry.outcome) == ("change_config", "SIGHUP", outcome)
+    assert said in entry.detail
 
 
 def test_while_the_database_is_away_it_is_done_and_said(

@@ -1,4 +1,4 @@
-"""What is done by commands and by a broker's switches: kept in the audit, as is what is done over HTTP."""
+"""What is done by commands, signals and a broker's switches: kept in the audit, as is what comes by HTTP."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -10,6 +10,7 @@ from sightline.base.redact import redact
 from sightline.entities import Role
 from sightline.errors import StoreError
 from sightline.store.access_store import AccessStore
+from sightline.supervisor.control import Control
 
 log = logging.getLogger(__name__)
 
@@ -44,11 +45,24 @@ def audited(command: Command, action: Action, store: AccessStore, person: Person
     def kept(*values: Any, **named: Any) -> Any:
         answer = command(*values, **named)
         target, *others = map(str, (*values, *named.values()))
-        detail = ", ".join(filter(None, others))
-        try:
-            record_alone(store, action, target or "all cameras", Caller(person), detail=detail)
-        except StoreError as error:
-            log.warning("not in the audit: %s of %s by %s: %s", action, target, person.name, redact(error))
+        _keep(store, action, target or "all cameras", person, detail=", ".join(filter(None, others)))
         return answer
 
     return kept
+
+
+def audited_reload(control: Control, store: AccessStore) -> None:
+    """Read the configuration again, since a signal asks for it, and keep what came of it."""
+    control.reload("SIGHUP")
+    last = control.state()["last"]
+    detail, refused = "; ".join(last["changes"]), last["outcome"] == "refused"
+    _keep(store, Action.CHANGE_CONFIG, "SIGHUP", own_user(), detail=detail, refused=refused)
+
+
+def _keep(
+    store: AccessStore, action: Action, target: str, person: Person, *, detail: str, refused: bool = False
+) -> None:
+    try:
+        record_alone(store, action, target, Caller(person), detail=detail, refused=refused)
+    except StoreError as error:
+        log.warning("not in the audit: %s of %s by %s: %s", action, target, person.name, redact(error))

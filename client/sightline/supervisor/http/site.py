@@ -16,7 +16,12 @@ from sightline.config import Config
 from sightline.errors import ServerError, StoreError
 from sightline.store.access_store import AccessStore
 from sightline.store.read.readonly import Database
-from sightline.supervisor.audited_commands import Command, audited_commands, audited_switch
+from sightline.supervisor.audited_commands import (
+    Command,
+    audited_commands,
+    audited_reload,
+    audited_switch,
+)
 from sightline.supervisor.config_history import ConfigHistory
 from sightline.supervisor.control import Control
 from sightline.supervisor.http.api_alerts import AlertsApi
@@ -167,6 +172,10 @@ class Site:
     def switch(self, set_enabled: Command) -> Command:
         """What switches cameras by messages of the broker, kept in the audit."""
         return audited_switch(set_enabled, self._store, BY)
+
+    def reload(self, control: Control) -> None:
+        """Read the configuration again, kept in the audit."""
+        audited_reload(control, self._store)
 
     def close(self) -> None:
         """Stop, and close what reads and writes the database."""
