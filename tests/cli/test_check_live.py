@@ -27,6 +27,7 @@ from support.camera_world import make_clip, make_sound
 from support.fake_triton import FakeTriton
 from support.gst import gst_camera
 from support.listeners import HookServer, Mail
+from support.media_server import MediaServer
 
 PASSWORD = "pa55w0rd"
 
@@ -175,6 +176,48 @@ def test_a_database_that_is_not_there_yet_is_well_and_is_not_made(tmp_path: Path
     database = {"url": f"sqlite:///{tmp_path}/file/counts.db"}  # in a file: not even root may
     [error] = tried(loaded(cameras=cameras, database=database), "database")
     assert str(error).startswith(f"key 'database.url': this user may not write {tmp_path}/file; ")
+
+
+def test_where_annotated_video_goes_is_tried_and_told_of_camera_and_key() -> None:
+    digest = 'Digest realm="r", nonce="n"'
+    with (
+        MediaServer(refuse={"DESCRIBE": 404}, challenges=(digest,)) as taking,
+        MediaServer() as busy,
+        MediaServer(refuse={"DESCRIBE": 401, "ANNOUNCE": 401}) as refusing,
+        MediaServer(refuse={"DESCRIBE": 404, "ANNOUNCE": 400}) as choosy,
+    ):
+        targets = {"free": taking, "taken": busy, "locked": refusing, "choosy": choosy}
+        urls = {name: f"rtsp://u:{PASSWORD}@127.0.0.1:{at.port}/{{camera}}" for name, at in targets.items()}
+        urls["away"] = f"rtsp://u:{PASSWORD}@127.0.0.1:{free_port()}/a"
+        off = {"off": {"url": "rtsp://h/", "enabled": False, "output": {"url": "rtsp://h/off"}}}
+        cameras = {name: {"url": "rtsp://h/", "output": {"url": url}} for name, url in urls.items()} | off
+        made = tried(loaded(cameras=cameras), "output")
+    assert made[:2] == [
+        "camera 'free': output.url: ok: takes libx264 video",
+        "camera 'taken': output.url: ok: there is video already",
+    ]
+    assert taking.methods == [*["DESCRIBE"] * 2, *["ANNOUNCE"] * 2, "SETUP", "RECORD", "TEARDOWN"]
+    assert (busy.methods, taking.packets) == (["DESCRIBE"], [])
+    for problem, name, cure in zip(
+        made[2:],
+        ("locked", "choosy", "away"),
+        ("refuses the video (401); name a user who may publish", "(ANNOUNCE: 400)", "(Connection refused)"),
+        strict=True,
+    ):
+        assert isinstance(problem, ConfigError)
+        assert (problem.camera, problem.key) == (name, "output.url")
+        assert cure in problem.problem
+        assert PASSWORD not in str(problem)
+
+
+def test_an_encoder_that_does_not_start_is_told_of_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_check, "codec_for", lambda _: "h264_nvenc")
+    with MediaServer(refuse={"DESCRIBE": 404}) as server:
+        output = {"url": f"rtsp://127.0.0.1:{server.port}/a", "encoder": "h264_nvenc"}
+        [problem] = tried(loaded(cameras={"gate": {"url": "rtsp://h/", "output": output}}), "output")
+    assert isinstance(problem, ConfigError)
+    assert (problem.camera, problem.key) == ("gate", "output.encoder")
+    assert "h264_nvenc does not start" in problem.problem
 
 
 def test_stills_ask_for_live(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

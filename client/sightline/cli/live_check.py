@@ -2,10 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
+
+import numpy as np
 
 from sightline.analysis.classes import class_name
 from sightline.base.network_cures import cure_for
@@ -19,6 +22,8 @@ from sightline.errors import (
     ConfigErrors,
     DetectorError,
     DetectorUnavailable,
+    OutputError,
+    OutputRefused,
     SightlineError,
     SourceEnded,
     SourceNotFound,
@@ -35,8 +40,10 @@ from sightline.store import migrations
 from sightline.store.read.readonly import Database, DatabaseState
 from sightline.video import blur
 from sightline.video.container import is_file
+from sightline.video.live_encoder import LiveEncoder, codec_for
 from sightline.video.picture import encode_jpeg, from_i420, full_range
 from sightline.video.probe import CLOCK_S, StreamProbe, probe, tells_time
+from sightline.video.rtsp_publisher import RtspPublisher
 
 T = TypeVar("T")
 AT_ONCE = 16  # parts tried at once
@@ -49,7 +56,10 @@ _CURES: dict[type[SightlineError], str] = {
     SourceUnusable: "name a stream of H.264, H.265 or another video that FFmpeg decodes",
     SourceStalled: "look at the camera's load and its network, or try stream.rtsp_transport: tcp",
     SourceEnded: "look at the camera's load and at how many viewers it allows",
+    OutputError: "check host, port and path, and that the media server takes H.264 there",
+    OutputRefused: "name a user who may publish there, and the password",
 }
+_STREAMS = ("url", "sub_url")  # keys of a camera
 #: Databases that are well, though nothing can be read of them yet.
 _NOT_READY = {
     DatabaseState.MISSING: "not there yet; `sightline run` makes it",
@@ -69,7 +79,7 @@ class Attempt:
 
 
 def attempts_of(config: LoadedConfig, stills: Path | None) -> Iterator[Attempt]:
-    """Every camera that is enabled, every detector, database, brokers, uploads and ways of alerts.
+    """Every enabled camera and its output, every detector, database, brokers, uploads and ways of alerts.
 
     Pictures are kept in ``stills``.
     """
@@ -79,6 +89,8 @@ def attempts_of(config: LoadedConfig, stills: Path | None) -> Iterator[Attempt]:
     for camera in cameras:
         look = partial(_try_camera, options.triton, camera, stills)
         yield Attempt(look, url_key(camera), camera.name)
+        if camera.output_url:
+            yield Attempt(partial(_try_output, camera), "output.url", camera.name)
         users.setdefault(camera.detect.model or options.triton.model, []).append(camera)
         if camera.shadow.model:
             users.setdefault(camera.shadow.model, [])
@@ -145,7 +157,7 @@ def _outcome(call: Callable[[], T], key: str, camera: str | None, threads: SideT
     except ConfigError as error:
         return error
     except TimeoutError:
-        cure = _CURES[SourceUnreachable] if camera else "check its address and the network"
+        cure = _CURES[SourceUnreachable] if key in _STREAMS else "check its address and the network"
         return ConfigError(key, f"gave nothing within {DEADLINE_S:g} s; {cure}", camera)
     except SightlineError as error:
         cure = f"; {_CURES[type(error)]}" if type(error) in _CURES else ""
@@ -170,6 +182,25 @@ def _try_camera(triton: TritonOptions, camera: Camera, stills: Path | None) -> s
     if seen.decode_errors:
         facts.append(f"{seen.decode_errors} damaged pictures")
     return f"camera {camera.name!r}: ok: {', '.join(facts)}"
+
+
+def _try_output(camera: Camera) -> str:
+    """Publish a stream without a picture for a moment, unless there is video: it may be our own."""
+    url, ca_file, side_px = camera.output_url, camera.output.tls_ca_file, camera.output.side_px
+    line, codec = f"camera {camera.name!r}: output.url: ok", codec_for(camera.output.encoder)
+    with closing(RtspPublisher(url, ca_file)) as reader:
+        if reader.has_video():
+            return f"{line}: there is video already"
+    height = side_px * 9 // 16 // 2 * 2
+    try:
+        encoder = LiveEncoder("rtp", side_px, height, fps=5.0, codec=codec, begins=0.0)
+        with closing(encoder):
+            encoder.encode(np.full((height * 3 // 2, side_px), 128, np.uint8), 0.0)
+    except ValueError as error:
+        raise ConfigError("output.encoder", str(error), camera.name) from error
+    with closing(RtspPublisher(url, ca_file)) as publisher:
+        publisher.start(encoder.parameter_sets)
+    return f"{line}: takes {codec} video"
 
 
 def _clock(camera: Camera, seen: StreamProbe) -> str:

@@ -57,6 +57,21 @@ class RtspPublisher:
         self._asked = 0
         self._line: socket.socket | None = None
 
+    def has_video(self) -> bool:
+        """Whether the media server shows us video there, of whomever; :meth:`close` it afterwards.
+
+        Raises:
+            OutputError: it cannot be reached, or does not answer within :data:`IO_S`.
+        """
+        try:
+            self._connect()
+            self._ask("DESCRIBE", self._url, {"Accept": "application/sdp"})
+        except OutputError:  # there is none, or none for us
+            return False
+        except (OSError, ValueError) as error:
+            raise self._trouble(error) from error
+        return True
+
     def start(self, parameter_sets: tuple[bytes, bytes]) -> None:
         """Connect and announce a stream with these SPS and PPS; :meth:`close` it whatever comes of it.
 
