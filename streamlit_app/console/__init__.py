@@ -1,1 +1,1 @@
-"""The operator console's parts; ``app.py`` is its table of contents."""
+"""The operator console's parts; ``console_port.py`` puts them together."""

@@ -64,12 +64,12 @@ class ConsoleOptions:
 def console_options() -> ConsoleOptions:
     """As the environment (the database alone) and the configuration say; read anew when the file changes.
 
-    The file is the one of ``-- --config FILE``, else ``config.yml`` here, else there is none.
+    The file is the one of ``--config FILE``, else ``config.yml`` here, else there is none.
 
     Raises:
         ConfigError: the configuration cannot be read.
     """
-    parser = argparse.ArgumentParser(prog="streamlit run streamlit_app/app.py --", exit_on_error=False)
+    parser = argparse.ArgumentParser(prog="sightline console", exit_on_error=False)
     parser.add_argument("--config", "-c", type=Path)
     named: Path | None = parser.parse_known_args(sys.argv[1:])[0].config
     path = (named or Path("config.yml")).absolute()

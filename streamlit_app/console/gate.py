@@ -1,6 +1,7 @@
 """What stands before every page of the console: nobody gets one who is not signed in."""
 
 import logging
+from collections import Counter
 from collections.abc import Callable, MutableMapping
 from typing import Any
 from urllib.parse import quote
@@ -12,14 +13,19 @@ from starlette.responses import RedirectResponse
 from console.api import Api, SupervisorAway, accounts_are_off
 from console.console_options import SupervisorPort
 from console.proxy import PREFIXES, Proxy, refuse, wants_page
-from console.texts import AWAY, AWAY_REMEDY, CLOSED, CLOSED_REMEDY, UNUSABLE, safe
+from console.texts import AWAY, AWAY_REMEDY, CLOSED, CLOSED_REMEDY, CROWDED, CROWDED_REMEDY, UNUSABLE, safe
+from sightline.access.attempts import network_of
 from sightline.access.rights import How
 from sightline.errors import ConfigError
+from sightline.supervisor.http.door import LONG
+from sightline.supervisor.http.http_server import MAX_CONNECTIONS
 from sightline.supervisor.http.visitors import address_of, is_from_here
 
 log = logging.getLogger(__name__)
 
 HEALTH = "/_stcore/health"  # for probes
+MAX_OF_ONE = MAX_CONNECTIONS // 2  # requests and WebSockets under way that one address may have
+_ONLY_READ = frozenset({"GET", "HEAD"})
 #: Of every answer of our own; Streamlit's pages need scripts and styles that stand in them.
 _HEADERS = {
     b"x-content-type-options": b"nosniff",
@@ -40,12 +46,26 @@ class Gate:
 
     def __init__(self, app: Any, port_of: Callable[[], SupervisorPort]) -> None:
         self._app, self._port_of, self._proxy = app, port_of, Proxy(port_of)
+        self._open: Counter[str] = Counter()  # what is under way, by address
 
     async def __call__(self, scope: _Message, receive: Any, send: Any) -> None:
         """Answer, or say why not."""
         if scope["type"] == "lifespan" or scope["path"] == HEALTH:
             await self._app(scope, receive, send)
             return
+        scope[LONG] = True  # files, streams, downloads: as long as the browser reads them
+        network = network_of(address_of(HTTPConnection(scope)))
+        if self._open[network] >= MAX_OF_ONE:
+            await refuse(scope, receive, send, 503, CROWDED, CROWDED_REMEDY)
+            return
+        self._open[network] += 1
+        try:
+            await self._answer(scope, receive, send)
+        finally:
+            self._open[network] -= 1
+            self._open += Counter()  # forgets who has nothing open
+
+    async def _answer(self, scope: _Message, receive: Any, send: Any) -> None:
         try:
             app = await self._app_for(scope)
         except ConfigError as error:
@@ -72,6 +92,10 @@ class Gate:
         return _closed if await run_in_threadpool(accounts_are_off, port) else _to_sign_in
 
     async def _give_page(self, scope: _Message, receive: Any, send: Any) -> None:
+        if scope.get("method", "GET") not in _ONLY_READ:  # Streamlit would keep what is sent in memory
+            await refuse(scope, receive, send, 405, "Nothing is taken here.")
+            return
+
         async def send_with_headers(message: _Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], *_HEADERS.items()]

@@ -9,7 +9,7 @@ from support.numbered import numbered_clip
 
 def test_a_checkout_and_a_wheel_have_their_resources_in_different_places(monkeypatch, tmp_path):
     assert resources.resource("models/sightline.onnx").is_file()
-    assert resources.resource("streamlit_app/app.py").is_file()
+    assert resources.resource("streamlit_app/pages.py").is_file()
     bundle = tmp_path / "_bundle"
     (bundle / "models").mkdir(parents=True)
     (bundle / "models" / "sightline.onnx").touch()

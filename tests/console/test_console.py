@@ -24,7 +24,7 @@ from support.console_world import World
 pytest.importorskip("streamlit", reason="the console's packages are not installed")
 
 APP = Path(__file__).parents[2] / "streamlit_app" / "pages.py"
-sys.path.insert(0, str(APP.parent))  # as `streamlit run` does
+sys.path.insert(0, str(APP.parent))  # as `sightline console` does
 
 from streamlit.testing.v1 import AppTest  # noqa: E402
 from streamlit.util import calc_hash  # noqa: E402

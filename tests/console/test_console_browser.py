@@ -8,10 +8,6 @@ from __future__ import annotations
 import functools
 import http.server
 import math
-import os
-import socket
-import subprocess
-import sys
 import threading
 import time
 import urllib.error
@@ -27,7 +23,7 @@ from sightline.serving.server import TritonServer
 from sightline.simulation.rtsp_server import free_port
 from sightline.supervisor.http.visitors import NobodyElse
 from support.browser import chromium, fill_in
-from support.console_site import ConsoleSite, console_site, is_healthy
+from support.console_site import ConsoleSite, console_site
 from support.console_world import World
 from support.front import served
 from support.live_dom import SHOTS, press, text_of
@@ -37,7 +33,6 @@ from support.people import ROOT as ROOT_USER
 pytest.importorskip("streamlit", reason="the console's packages are not installed")
 pytestmark = pytest.mark.browser
 
-ROOT = Path(__file__).parents[2]
 # Streamlit asks below the page's own path first and then finds its server: its habit, not our error.
 OVERLOAD = (
     "overload: 3 of 4 cameras analyse 2.1 of 5.0 frames/s; the detector yolov8n-1 takes 180 ms for a frame, "
@@ -296,25 +291,9 @@ def test_nor_does_it_of_the_status_port_and_of_triton(
         assert rebound.execute_async_script(POST, load) == "refused"
 
 
-@pytest.mark.parametrize(
-    "command", [["-m", "streamlit", "run", "streamlit_app/app.py"], ["-m", "sightline", "console"]]
-)
-def test_it_listens_on_loopback_however_it_is_started(command: list[str], world: World) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    flag = "--port" if "console" in command else "--server.port"
-    options = [] if "console" in command else ["--server.headless=true"]
-    environment = {**os.environ, "SIGHTLINE_DATABASE_URL": str(world.engine.url)}
-    arguments = [sys.executable, *command, f"{flag}={port}", *options]
-    server = subprocess.Popen(arguments, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
-    try:
-        until(lambda: is_healthy(f"http://127.0.0.1:{port}"), "the console's server")
-        listening = psutil.Process(server.pid).net_connections("inet")
-        assert {item.laddr.ip for item in listening if item.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
-        request = urllib.request.Request(f"http://127.0.0.1:{port}/", headers={"Host": "evil.example"})
-        with pytest.raises(urllib.error.HTTPError, match="403"):
-            urllib.request.urlopen(request, timeout=5)
-    finally:
-        server.terminate()
-        server.wait(timeout=15)
+def test_it_listens_on_loopback_and_to_no_other_names(site: ConsoleSite) -> None:
+    listening = psutil.Process(site.pid).net_connections("inet")
+    assert {item.laddr.ip for item in listening if item.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
+    request = urllib.request.Request(f"{site.url}/", headers={"Host": "evil.example"})
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(request, timeout=5)

@@ -22,9 +22,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 pytest.importorskip("streamlit", reason="the console's packages are not installed")
-sys.path.insert(0, str(Path(__file__).parents[2] / "streamlit_app"))  # as `streamlit run` does
+sys.path.insert(0, str(Path(__file__).parents[2] / "streamlit_app"))  # as `sightline console` does
 
-from console import api, proxy
+from console import api, gate, proxy
 from sightline.access.rights import Right
 from sightline.supervisor.http.endpoint import WEBSOCKET, Call, Endpoint, Taken
 from sightline.supervisor.http.own_programs import KEY_FILE, KEY_HEADER
@@ -252,7 +252,7 @@ def test_where_accounts_are_off_this_machine_may_look_and_no_other(
 ) -> None:
     with (
         served(upstream.endpoints(), NobodyElse()) as front,
-        running_console(port_of_front(front, tmp_path), pages, proxies="127.0.0.1") as url,
+        running_console(port_of_front(front, tmp_path), pages, proxies=["127.0.0.1"]) as url,
     ):
         console = Console(url, front, people, upstream)
         far = {"X_Forwarded_For": "192.0.2.7"}
@@ -326,6 +326,37 @@ def until_given(ask: Callable[[], Answer], status: int) -> Answer:
     return answers[-1]
 
 
+def test_one_address_cannot_take_all_places(
+    people: People, upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "MAX_OF_ONE", 3)
+    endpoints = [*SignInPages(people.accounts).endpoints(), *upstream.endpoints()]
+    session = people.session()
+    with (
+        served(endpoints, known(people)) as front,
+        running_console(port_of_front(front, tmp_path), pages, proxies=["127.0.0.1"]) as url,
+        ExitStack() as stack,
+    ):
+        console = Console(url, front, people, upstream)
+        near, far = {"X-Forwarded-For": "2001:db8::7"}, {"X_Forwarded_For": "2001:db8:0:1::7"}
+        for _ in range(3):
+            stack.enter_context(console.socket("/ws/echo", session, **near)).recv()
+        refused = console.ask("/", session=session, X_Forwarded_For="2001:db8::8", **PAGE)
+        assert (refused.status, b"Too much is open" in refused.body) == (503, True)
+        with pytest.raises(InvalidStatus, match="403"):
+            console.socket("/ws/echo", session, **near)
+        assert console.ask("/", session=session, **far, **PAGE).status == 200
+        assert console.ask("/_stcore/health", X_Forwarded_For="2001:db8::7").status == 200
+        stack.close()
+        until_given(lambda: console.ask("/", session=session, X_Forwarded_For="2001:db8::7"), 200)
+
+
+@pytest.mark.parametrize("method", ["PUT", "POST", "DELETE"])
+def test_pages_take_nothing_that_is_sent(console: Console, method: str) -> None:
+    sent = {"session": console.people.session(), "Origin": console.url}
+    assert console.ask("/_stcore/upload_file/1/2", method, {"a": 1}, **sent).status == 405
+
+
 # What is passed on
 
 
@@ -343,7 +374,7 @@ def test_the_viewers_address_reaches_the_supervisor_and_what_a_browser_says_of_i
     assert (told["name"], told["address"], told["scheme"]) == ("Anna", "127.0.0.1", "http")
     assert told["headers"]["host"] == urlsplit(console.url).netloc
     assert "forwarded" not in told["headers"]
-    with running_console(port_of_front(console.front, tmp_path), pages, proxies="127.0.0.1") as behind:
+    with running_console(port_of_front(console.front, tmp_path), pages, proxies=["127.0.0.1"]) as behind:
         told = Console(behind, console.front, console.people, console.upstream).ask(
             "/api/v1/who", X_Forwarded_For="203.0.113.9", X_Forwarded_Proto="https"
         )
@@ -353,7 +384,7 @@ def test_the_viewers_address_reaches_the_supervisor_and_what_a_browser_says_of_i
 def test_the_audit_and_the_limit_of_attempts_know_the_viewers_address(
     console: Console, tmp_path: Path
 ) -> None:
-    with running_console(port_of_front(console.front, tmp_path), pages, proxies="127.0.0.1") as behind:
+    with running_console(port_of_front(console.front, tmp_path), pages, proxies=["127.0.0.1"]) as behind:
         viewed = Console(behind, console.front, console.people, console.upstream)
         body = {"name": "anna", "password": PASSWORD}
         signed = viewed.ask("/auth/sign-in", "POST", body, Origin=behind, X_Forwarded_For="203.0.113.9")

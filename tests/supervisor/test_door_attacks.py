@@ -6,11 +6,10 @@ import http.client
 import json
 import logging
 import socket
-import ssl
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
@@ -19,14 +18,11 @@ import pytest
 
 from sightline.access.rights import Right
 from sightline.entities import Role
-from sightline.supervisor.http import http_server
-from sightline.supervisor.http.endpoint import WEBSOCKET, Call, Endpoint, Taken
+from sightline.supervisor.http.endpoint import WEBSOCKET, Call, Endpoint
 from sightline.supervisor.http.visitors import NobodyElse
-from support.certificates import make_certificate
 from support.front import Front, served
 from support.people import PASSWORD, ROOT, People, people_of
 from support.shop import BODIES, GATE, Shop, ask, closed, shop_of
-from support.waiting import until
 
 
 @pytest.fixture
@@ -185,59 +181,6 @@ def test_many_ranges_cost_no_more_than_the_file(front: Front, shop: Shop, ranges
     assert psutil.Process().cpu_times().user - before < 2.0
 
 
-# -- slow ones -----------------------------------------------------------------------------------------------
-
-
-class Name(Taken):
-    name: str
-
-
-def _hello(call: Call) -> str:
-    """Say hello."""
-    return f"hello {call.taken.name}" if call.taken else "hello"
-
-
-SMALL = [
-    Endpoint("POST", "/auth/sign-in", Right.SIGN_IN, _hello, takes=Name, gives=str),
-    Endpoint("GET", "/healthz", Right.SEE_HEALTH, _hello, gives=str),
-]
-
-
-def test_sign_ins_whose_bodies_do_not_end_keep_no_others_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_server, "MAX_CONNECTIONS", 20)
-    with served(SMALL, NobodyElse()) as front, ExitStack() as stack:
-        for _ in range(60):
-            slow = stack.enter_context(socket.create_connection(front.address, timeout=10))
-            head = "POST /auth/sign-in HTTP/1.1", "Host: localhost", "Content-Length: 100", "", '{"na'
-            slow.sendall("\r\n".join(head).encode())
-        until(lambda: len(front.connections) >= 20)
-        for _ in range(5):
-            assert front.ask("/healthz").json == "hello"
-            assert front.post("/auth/sign-in", {"name": "x"}).json == "hello x"
-
-
-def test_handshakes_that_do_not_end_use_up_no_descriptors(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(http_server, "MAX_HANDSHAKES", 20)
-    certificate = make_certificate(tmp_path, "localhost")
-    with served(SMALL, NobodyElse(), **certificate) as front, ExitStack() as stack:
-        address, before = front.address, psutil.Process().num_fds()
-        for _ in range(200):
-            stack.enter_context(socket.create_connection(address, timeout=10))
-        until(lambda: psutil.Process().num_fds() - before <= 200 + 20 + 5, 10)
-        trusting = ssl.create_default_context(cafile=certificate["tls_cert"])
-        for _ in range(30):  # and those that end their handshake are not taken for some that do not
-            connection = http.client.HTTPSConnection("localhost", address[1], context=trusting, timeout=10)
-            connection.request("GET", "/healthz")
-            assert connection.getresponse().read() == b'"hello"'
-            stack.callback(connection.close)
-        first = http.client.HTTPSConnection("localhost", address[1], context=trusting, timeout=10)
-        first.request("GET", "/healthz")
-        assert first.getresponse().status == 200
-        first.close()
-
-
 # -- who somebody is -----------------------------------------------------------------------------------------
 
 
@@ -250,6 +193,11 @@ def test_a_header_makes_nobody_another(front: Front, shop: Shop, forwarded: str)
     assert shop.people.audit()[-1].address == "127.0.0.1"
     for endpoint in closed(shop.endpoints):
         assert ask(front, endpoint, headers=headers).status in {401, 403}
+
+
+def _hello(call: Call) -> str:
+    """Say hello."""
+    return "hello"
 
 
 def test_without_accounts_a_proxy_on_this_machine_lets_nobody_in() -> None:

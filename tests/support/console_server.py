@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import socket
-import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import uvicorn
-
 from console.console_options import SupervisorPort, port_of
+from console.console_port import MAX_SAID_BYTES
 from console.gate import Gate
 from sightline.base.same_origin import SameOrigin
+from sightline.config.groups import HttpOptions
+from sightline.supervisor.http.http_server import HttpServer
 from sightline.supervisor.http.own_programs import KEY_FILE
-from support.front import KEY, Front
-from support.waiting import until
+from support.front import KEY, Front, started
 
 
 def port_of_front(front: Front, folder: Path) -> SupervisorPort:
@@ -27,26 +25,9 @@ def port_of_front(front: Front, folder: Path) -> SupervisorPort:
 
 
 @contextmanager
-def running_console(port: SupervisorPort, pages: Any, *, proxies: str = "") -> Iterator[str]:
+def running_console(port: SupervisorPort, pages: Any, *, proxies: Sequence[str] = ()) -> Iterator[str]:
     """Its URL."""
     app = SameOrigin(Gate(pages, lambda: port), ["console.example"])
-    config = uvicorn.Config(
-        app,
-        ws="websockets-sansio",
-        forwarded_allow_ips=proxies,
-        log_config=None,
-        lifespan="off",
-        timeout_graceful_shutdown=1,
-    )
-    server = uvicorn.Server(config)
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen(64)
-        thread = threading.Thread(target=lambda: server.run(sockets=[listening]), daemon=True)
-        thread.start()
-        until(lambda: server.started)
-        try:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join(10)
+    options = HttpOptions(port=0, trusted_proxies=list(proxies))
+    with started(HttpServer(options, lambda _: app, ws_max_size=MAX_SAID_BYTES)) as server:
+        yield server.url

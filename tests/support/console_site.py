@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import itertools
 import json
-import socket
+import ssl
 import subprocess
 import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 import numpy as np
@@ -43,8 +44,6 @@ from support.console_world import World
 from support.front import KEY, known, served_door
 from support.people import People, people_of
 from support.waiting import until
-
-ROOT = Path(__file__).parents[2]
 
 
 class DrawnCameras:
@@ -153,6 +152,7 @@ class ConsoleSite:
     people: People
     cameras: DrawnCameras
     config: Path  # the cameras' configuration, which the API changes
+    pid: int  # of the console
     done: list[tuple[Any, ...]] = field(default_factory=list)  # what was asked of the program's alerts
 
     def sign_in(self, browser: Any, name: str) -> None:
@@ -162,7 +162,12 @@ class ConsoleSite:
 
 
 @contextmanager
-def console_site(world: World, folder: Path, written: str = "cameras: {}\n") -> Iterator[ConsoleSite]:
+def console_site(
+    world: World,
+    folder: Path,
+    written: str = "cameras: {}\n",
+    certificate: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[ConsoleSite]:
     """One person of each role is called as the role; ``guest`` is an operator of camera car-park alone.
 
     ``written`` is the cameras' configuration; a camera that is added to it shows pictures at once.
@@ -226,41 +231,39 @@ def console_site(world: World, folder: Path, written: str = "cameras: {}\n") -> 
             *api_endpoints(cast(Any, cameras), control, actions, database, people.store),
         ]
         doors.append(Door(endpoints, known(people), KEY))
-        with served_door(doors[0]) as front:
+        with served_door(doors[0], **certificate) as front:
             commands = folder / "spool.db.control"
             commands.mkdir(mode=0o700)
             (commands / KEY_FILE).write_text(KEY)
             config = folder / "config.yml"
             config.write_text(
                 f"database: {{url: '{url}', spool_path: {folder / 'spool.db'}}}\n"
-                f"http: {{port: {front.origin.rpartition(':')[2]}}}\n"
+                f"http: {json.dumps({'port': front.address[1], **certificate})}\n"
             )
-            with started_console(["--", "--config", str(config)]) as address:
-                yield ConsoleSite(address, people, cameras, cameras_path, done)
+            with started_console(config, *(["--tls"] if certificate else [])) as (address, pid):
+                yield ConsoleSite(address, people, cameras, cameras_path, pid, done)
 
 
 @contextmanager
-def started_console(options: list[str]) -> Iterator[str]:
-    """Its URL, as soon as it answers."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "streamlit_app/app.py", f"--server.port={port}"]
-    command += ["--server.headless=true", *options]
-    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
+def started_console(config: Path, *options: str) -> Iterator[tuple[str, int]]:
+    """Its URL, as soon as it answers, and its process."""
+    command = [sys.executable, "-m", "sightline", "console", "--config", str(config), "--port", "0", *options]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
     try:
+        url = server.stdout.readline().split()[-1]
         until(lambda: is_healthy(url), 60)
-        yield url
+        yield url, server.pid
     finally:
         server.terminate()
-        server.wait(timeout=15)
+        server.communicate(timeout=15)
 
 
 def is_healthy(url: str) -> bool:
     """Whether a console answers there."""
+    unchecked = ssl._create_unverified_context()
     try:
-        with urllib.request.urlopen(f"{url}/_stcore/health", timeout=2) as answer:
+        with urllib.request.urlopen(f"{url}/_stcore/health", timeout=2, context=unchecked) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False

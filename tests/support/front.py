@@ -104,10 +104,15 @@ def served(endpoints: Iterable[Endpoint], visitors: Visitors, **options: Any) ->
 
 @contextmanager
 def served_door(door: Door, **options: Any) -> Iterator[Front]:
-    server = HttpServer(HttpOptions.model_validate({"port": 0, **options}), door)
+    with started(HttpServer(HttpOptions.model_validate({"port": 0, **options}), door.at)) as server:
+        yield Front(server)
+
+
+@contextmanager
+def started(server: HttpServer) -> Iterator[HttpServer]:
     server.start()
     try:
-        until(lambda: server._server.started)
-        yield Front(server)
+        until(lambda: server.has_started)
+        yield server
     finally:
         server.stop()

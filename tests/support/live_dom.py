@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
-from support.console_site import ROOT, ConsoleSite
+from support.console_site import ConsoleSite
 from support.waiting import until
 
-SHOTS = ROOT / "artifacts" / "console"
+SHOTS = Path(__file__).parents[2] / "artifacts" / "console"
 #: Gives ``found``, wherever Streamlit has put it.
 FIND = """
 const found = [];

@@ -327,7 +327,7 @@ def show_pages(url: str) -> dict[str, Any]:
     from streamlit.util import calc_hash
 
     app_file = Path(__file__).resolve().parents[2] / "streamlit_app" / "pages.py"
-    sys.path.insert(0, str(app_file.parent))  # as `streamlit run` does
+    sys.path.insert(0, str(app_file.parent))  # as `sightline console` does
     from console import viewer
     from console.api import Api
     from sightline.supervisor.http.visitors import ANYBODY

@@ -9,15 +9,15 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sightline.base.extras import require_extra
 from sightline.base.redact import redact
 from sightline.base.resources import resource
-from sightline.base.same_origin import LOOPBACK
 from sightline.base.signals import on_signals, stop_on_signals
-from sightline.cli.parsers import add_command, add_config_option, add_group, parse_port
+from sightline.cli.parsers import add_command, add_config_option, add_group, parse_network, parse_port
 from sightline.config import (
     Camera,
     Config,
@@ -27,6 +27,7 @@ from sightline.config import (
     load_outline,
     program_path_problems,
 )
+from sightline.config.groups import HttpOptions
 from sightline.config.mediamtx import PLAYBACK
 from sightline.errors import ConfigError, ConfigErrors, NotOwner, SightlineError
 
@@ -84,7 +85,9 @@ def add_to(commands: Any) -> None:
         help="a name besides loopback to be asked by",
     )
     text = "a proxy's address or network, whose X-Forwarded-For and -Proto are believed"
-    add("--trusted-proxy", action="append", default=[], metavar="NETWORK", help=text)
+    add("--trusted-proxy", action="append", default=[], type=parse_network, metavar="NETWORK", help=text)
+    text = "https instead of http, with http.tls_cert and http.tls_key of the configuration"
+    add("--tls", action="store_true", help=text)
     parts = add_group(commands, "triton", "the embedded Triton server")
     add_command(parts, _install)
     add = add_command(parts, _serve).add_argument
@@ -218,14 +221,14 @@ def _watch(
     )
     site = _make_site(config.options, supervisor, control, actions, pages, writer)
     let_switch(hub.running(), site.switch(control.set_enabled), control.is_enabled)
-    http = HttpServer(config.options.http, site.door)
+    http = HttpServer(config.options.http, site.door.at)
     heartbeat = Heartbeat(config.options.alerts.heartbeat, pages.problems)
 
     def stop() -> None:
         writer.standby = False
         supervisor.stop()
 
-    on_signals({signal.SIGHUP: lambda: control.reload("SIGHUP"), signal.SIGINT: stop, signal.SIGTERM: stop})
+    on_signals({signal.SIGHUP: lambda: site.reload(control), signal.SIGINT: stop, signal.SIGTERM: stop})
     writer.when_failed(supervisor.stop)
     http.start()
     log.info("health, status and metrics at %s", http.url)
@@ -434,18 +437,22 @@ def _schema(arguments: argparse.Namespace) -> None:
         print(json.dumps(json_schema(), indent=2))
 
 
-def _console(arguments: argparse.Namespace) -> int:
+def _console(arguments: argparse.Namespace) -> None:
     """Serve the operators' console, for whom the running program signs in."""
     require_extra("streamlit", "the console needs Streamlit", "console")
-    app = str(resource("streamlit_app/app.py"))
-    flags = [f"--server.address={arguments.address}", f"--server.port={arguments.port}"]
-    flags += ["--server.headless=true", "--browser.gatherUsageStats=false"]
-    names = [*LOOPBACK, *arguments.allowed_host]
-    flags += [f"--server.allowedHosts={name}" for name in names]
-    if arguments.config is not None:
-        flags += ["--", "--config", str(arguments.config)]
-    os.environ["FORWARDED_ALLOW_IPS"] = ",".join(arguments.trusted_proxy)  # uvicorn's: by default, loopback's
-    os.execv(sys.executable, [sys.executable, "-m", "streamlit", "run", app, *flags])  # noqa: S606  no shell is wanted
+    options = HttpOptions(
+        host=arguments.address,
+        port=arguments.port,
+        allowed_hosts=arguments.allowed_host,
+        trusted_proxies=arguments.trusted_proxy,
+    )
+    if arguments.tls:
+        http = load_config(arguments.config or Path("config.yml")).options.http
+        if http.tls_cert is None:
+            raise ConfigError("http.tls_cert", "names no certificate; --tls needs it, and http.tls_key")
+        options = options.model_copy(update={"tls_cert": http.tls_cert, "tls_key": http.tls_key})
+    sys.path.insert(0, str(resource("streamlit_app/pages.py").parent))
+    import_module("console.console_port").serve(options)
 
 
 def _install(_: argparse.Namespace) -> None:

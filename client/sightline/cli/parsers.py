@@ -4,6 +4,7 @@ import argparse
 import difflib
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,15 @@ def parse_port(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and int(text) <= 65_535):
         raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
     return int(text)
+
+
+def parse_network(text: str) -> str:
+    """An address or a network."""
+    try:
+        ip_network(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError("an address or a network is needed, such as 10.0.0.0/8") from error
+    return text
 
 
 def parse_shape(text: str) -> tuple[int, int]:

@@ -20,6 +20,8 @@ from starlette.websockets import WebSocket
 
 from sightline.access.rights import RIGHTS, Caller, Person, allowed, allowed_for_some
 from sightline.base.redact import redact
+from sightline.base.same_origin import SameOrigin
+from sightline.config.groups import HttpOptions
 from sightline.errors import (
     AccessError,
     ConfigChanged,
@@ -30,6 +32,7 @@ from sightline.errors import (
 )
 from sightline.supervisor.http.endpoint import JSON_TYPE, WEBSOCKET, Call, Endpoint
 from sightline.supervisor.http.open_socket import LATER, POLICY
+from sightline.supervisor.http.own_programs import PassedOn
 from sightline.supervisor.http.visitors import SAFE, Visitors, address_of, is_secure
 
 log = logging.getLogger(__name__)
@@ -91,6 +94,10 @@ class Door:
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
+
+    def at(self, options: HttpOptions) -> PassedOn:
+        """What answers at an address: web pages of others, and other names, are refused there."""
+        return PassedOn(self, SameOrigin(self, options.allowed_hosts), self.key)
 
     def _route(self, endpoint: Endpoint) -> BaseRoute:
         if endpoint.method == WEBSOCKET:

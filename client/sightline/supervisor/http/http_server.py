@@ -1,11 +1,12 @@
-"""The supervisor's HTTP port: its socket, its thread, and connections that cannot use it up."""
+"""An HTTP port, the supervisor's or the console's: its socket, and connections that cannot use it up."""
 
 import asyncio
 import logging
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,13 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from sightline.base.same_origin import SameOrigin
 from sightline.config.groups import HttpOptions
 from sightline.errors import ServerError
-from sightline.supervisor.http.door import LONG, Door
-from sightline.supervisor.http.own_programs import PassedOn
+from sightline.supervisor.http.door import LONG
 
 log = logging.getLogger(__name__)
 
+App = Callable[..., Awaitable[None]]  # of ASGI
 MAX_CONNECTIONS = 256  # more than may watch
 #: From the connection, or the end of the answer before, to the end of the answer.
 REQUEST_TIMEOUT_S = 10.0
@@ -32,6 +32,7 @@ RENEW_TICKS = 600
 MAX_HANDSHAKES = MAX_CONNECTIONS
 MAX_SAID_BYTES = 4096  # in a message of a WebSocket: nobody has to say anything
 MAX_UNSENT_BYTES = 65_536  # what the system keeps of an answer: a slow viewer sees new pictures, and fewer
+BIND_CURE = "set http.host to an address of this machine, and http.port to a free port"
 CLOSE_S = 2.0  # a WebSocket that is closed has so long to read the rest, and to say that it is closed
 
 
@@ -39,8 +40,8 @@ class BoundedProtocol(H11Protocol):
     """HTTP connections that cannot use up the process's descriptors: few of them, and none for long.
 
     uvicorn's protocol by itself waits for ever for the end of a header and for a client that reads. A
-    connection over :data:`MAX_CONNECTIONS` takes the place of the oldest one whose request has not wholly
-    come: so probes are still answered while another client holds connections open.
+    connection over :data:`MAX_CONNECTIONS` takes the place of one whose request has not wholly come, the
+    oldest of whichever address has most: so others are still answered while a client holds connections open.
     """
 
     timer: asyncio.TimerHandle
@@ -56,8 +57,10 @@ class BoundedProtocol(H11Protocol):
         others = [other for other in self.connections if isinstance(other, BoundedProtocol)]
         others = [other for other in others if not other.transport.is_closing()]
         if len(others) > MAX_CONNECTIONS:
+            held = Counter(other.address for other in others)
             idle = (other for other in others if not other.is_served)
-            min(idle, key=lambda other: other.timer.when(), default=self).transport.abort()
+            first = min(idle, key=lambda other: (-held[other.address], other.timer.when()), default=self)
+            first.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the timer, too."""
@@ -88,8 +91,12 @@ class BoundedProtocol(H11Protocol):
     @property
     def is_long(self) -> bool:
         """Whether it is in the middle of an answer that may take long."""
-        under_way = self.cycle is not None and not self.cycle.response_complete
-        return under_way and bool(self.scope.get(LONG))
+        return self.is_served and bool(self.scope.get(LONG))
+
+    @property
+    def address(self) -> str:
+        """From which it comes, be it a proxy's."""
+        return self.client[0] if self.client else ""
 
     def _set_timer(self, seconds: float) -> None:
         self._drained = False
@@ -113,13 +120,20 @@ class BoundedSocket(WebSocketsSansIOProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.close_timeout = CLOSE_S
+        self._unread = 0  # bytes of answers to pings, since the client has read on
 
     def data_received(self, data: bytes) -> None:
         """Take what is said; not of a client that reads no answers."""
-        if self.transport.get_write_buffer_size() > 4 * MAX_UNSENT_BYTES or len(self.frames) > MAX_SAID_BYTES:
+        before = self.transport.get_write_buffer_size()
+        super().data_received(data)
+        self._unread += self.transport.get_write_buffer_size() - before
+        if self._unread > 4 * MAX_UNSENT_BYTES or len(self.frames) > MAX_SAID_BYTES:
             self.transport.abort()
-        else:
-            super().data_received(data)
+
+    def resume_writing(self) -> None:
+        """Note that the client reads on."""
+        super().resume_writing()
+        self._unread = 0
 
     def keepalive_timeout(self) -> None:
         """End a connection whose client does not answer."""
@@ -193,20 +207,29 @@ class _Server(uvicorn.Server):
 
 
 class HttpServer:
-    """Serves an application from a thread of its own.
+    """Serves an application, from a thread of its own or from the one that calls :meth:`run`.
 
     Making it binds the port.
 
     Args:
         options: the address.
-        app: what answers.
+        app_at: gives what answers at an address.
+        bind_cure: how a port that cannot be had is helped.
+        settings: of uvicorn, where they are others than the supervisor's.
 
     Raises:
         ServerError: the port is taken, the address is not ours, or the certificate cannot be used.
     """
 
-    def __init__(self, options: HttpOptions, app: Door) -> None:
-        self._app = app
+    def __init__(
+        self,
+        options: HttpOptions,
+        app_at: Callable[[HttpOptions], App],
+        *,
+        bind_cure: str = BIND_CURE,
+        **settings: Any,
+    ) -> None:
+        self._app_at, self._bind_cure, self._settings = app_at, bind_cure, settings
         self._listen(options)
 
     @property
@@ -215,9 +238,18 @@ class HttpServer:
         host, port = self._socket.getsockname()[:2]
         return self._options.model_copy(update={"host": host, "port": port}).url
 
+    @property
+    def has_started(self) -> bool:
+        """Whether it serves, or has served."""
+        return self._server.started
+
     def start(self) -> None:
         """Start serving."""
         self._thread.start()
+
+    def run(self) -> None:
+        """Serve until a signal comes, or :meth:`stop` is called elsewhere."""
+        self._server.run(sockets=[self._socket])
 
     def stop(self) -> None:
         """Stop serving and wait."""
@@ -251,14 +283,14 @@ class HttpServer:
         except OSError as error:
             self._socket.close()
             where = f"{options.host}:{options.port}"
-            cure = "set http.host to an address of this machine, and http.port to a free port"
-            problem = f"cannot listen on {where} ({error.strerror}); {cure}"
+            problem = f"cannot listen on {where} ({error.strerror}); {self._bind_cure}"
             raise ServerError(problem) from error
+        settings: dict[str, Any] = {"lifespan": "off", "ws_max_size": MAX_SAID_BYTES, **self._settings}
         config = uvicorn.Config(
-            PassedOn(self._app, SameOrigin(self._app, options.allowed_hosts), self._app.key),
+            self._app_at(options),
+            loop="asyncio",  # others accept connections past the socket's own method
             http=BoundedProtocol,
             ws=BoundedSocket,
-            ws_max_size=MAX_SAID_BYTES,
             ws_per_message_deflate=False,
             ssl_certfile=options.tls_cert,
             ssl_keyfile=options.tls_key,
@@ -269,15 +301,12 @@ class HttpServer:
             log_config=None,
             log_level="error",  # no line for each client that sends nonsense
             access_log=False,
-            lifespan="off",
             timeout_graceful_shutdown=1,
+            **settings,
         )
         self._options, self._server = options, _Server(config)
         self._socket.served = self._server.descriptors
-        sockets: list[socket.socket] = [self._socket]
-        self._thread = threading.Thread(
-            target=lambda: self._server.run(sockets=sockets), name="http", daemon=True
-        )
+        self._thread = threading.Thread(target=self.run, name="http", daemon=True)
 
 
 def _new_context() -> ssl.SSLContext:

@@ -1,0 +1,38 @@
+"""The console's port: Streamlit behind the sign-in, and the supervisor's HTTP port, as one address."""
+
+from pathlib import Path
+
+import streamlit as st
+from starlette.middleware import Middleware
+
+from console.console_options import console_options
+from console.gate import Gate
+from sightline.base.same_origin import SameOrigin
+from sightline.config.groups import HttpOptions
+from sightline.errors import ServerError
+from sightline.supervisor.http.http_server import HttpServer
+
+PAGES_FILE = Path(__file__).parents[1] / "pages.py"
+MAX_SAID_BYTES = 1 << 20  # in a message of a browser: what stands in a page's fields
+
+
+def serve(options: HttpOptions) -> None:
+    """Serve the console until a signal ends it.
+
+    Raises:
+        ServerError: the port cannot be had, the certificate cannot be used, or Streamlit does not start.
+    """
+    before = [
+        Middleware(SameOrigin, names=options.allowed_hosts),
+        Middleware(Gate, port_of=lambda: console_options().supervisor),
+    ]
+    app = st.App(PAGES_FILE, middleware=before)
+    st.config.set_option("server.allowedHosts", ["*"])  # SameOrigin has looked at them
+    if options.tls_cert is not None:  # then Streamlit's own cookies are for TLS alone
+        st.config.set_option("server.sslCertFile", str(options.tls_cert))
+    cure = "choose another --address of this machine, or another --port"
+    server = HttpServer(options, lambda _: app, bind_cure=cure, lifespan="on", ws_max_size=MAX_SAID_BYTES)
+    print(f"the console is at {server.url}", flush=True)  # noqa: T201  whoever starts it opens it
+    server.run()
+    if not server.has_started:
+        raise ServerError("the console did not start; its log says why")
