@@ -1,5 +1,6 @@
 """The console's port: Streamlit behind the sign-in, and the supervisor's HTTP port, as one address."""
 
+import resource
 from pathlib import Path
 
 import streamlit as st
@@ -7,12 +8,14 @@ from starlette.middleware import Middleware
 
 from console.console_options import console_options
 from console.gate import Gate
+from sightline.base.limits import raise_to
 from sightline.base.same_origin import SameOrigin
 from sightline.config.groups import HttpOptions
 from sightline.errors import ServerError
 from sightline.supervisor.http.http_server import HttpServer
 
 PAGES_FILE = Path(__file__).parents[1] / "pages.py"
+FILES = 4096  # connections, and three for each page, those that have gone for two minutes too
 MAX_SAID_BYTES = 1 << 20  # in a message of a browser: what stands in a page's fields
 
 
@@ -22,6 +25,7 @@ def serve(options: HttpOptions) -> None:
     Raises:
         ServerError: the port cannot be had, the certificate cannot be used, or Streamlit does not start.
     """
+    raise_to(resource.RLIMIT_NOFILE, FILES)
     before = [
         Middleware(SameOrigin, names=options.allowed_hosts),
         Middleware(Gate, port_of=lambda: console_options().supervisor),
