@@ -35,7 +35,7 @@ def offer_what_if(
         HOURS,
         index=2,
         format_func=HOURS.__getitem__,
-        key=f"cameras_hours_{key}",
+        key=f"what_if_hours_{key}",
         width=170,
         disabled=not edits,
     )

@@ -39,6 +39,7 @@ cameras:
           max_occupancy: 5  # as the fire brigade says
   car-park: {url: rtsp://10.0.0.22/stream1}
 """
+WALK = [[0, 1000, 8000, 600, 2000], [12_000, 9000, 8000, 600, 2000]]  # to the right, below
 CENTRE = """
 const box = arguments[0].getBoundingClientRect();
 return [box.x + box.width / 2, box.y + box.height / 2];
@@ -172,6 +173,8 @@ def test_a_cameras_other_stream_is_found_and_the_smaller_one_watched(
         press(browser, "Test")
         until(lambda: "Hikvision" in text_of(browser), 60)
         says(browser, "h264, 640 x 360")
+        until(lambda: elements(browser, 'img[alt="Stream 2: what the camera sees"]'), 20)
+        until(lambda: not elements(browser, "[data-testid=stSkeleton]"), 20)
         shot(browser, "cameras-streams")
         press(browser, "Use these")
     until(lambda: field_of(browser, "Smaller stream (optional)").endswith("/Streaming/Channels/102"), 20)
@@ -345,6 +348,26 @@ def test_what_would_have_changed_is_shown_before_it_is_saved(
     until(lambda: entries_gone(browser) == 40, 20)
     until(lambda: elements(browser, ".played.gone"), 20)
     assert "9000" not in site.config.read_text()
+
+
+def test_a_dark_page_on_a_phone_is_as_clear(browser: Any, site: ConsoleSite, world: World) -> None:
+    world.path("north-gate", time.time() - 900, track_id=7, points=WALK, places=[])
+    dark = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", dark)
+    try:
+        opened(browser, site, "engineer", "/cameras?camera=north-gate", ".place", width=390)
+        press(browser, "Line door")
+        press(browser, "Swap in and out")
+        until(lambda: elements(browser, ".tracks[data-count='1']"), 20)
+        shot(browser, "cameras-390-dark")
+        press(browser, "What would have changed?")
+        says(browser, "crossing in")
+        [table] = elements(browser, "table.sl")
+        browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", table)
+        shot(browser, "cameras-what-if-390-dark")
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
 def entries_gone(browser: Any) -> int:

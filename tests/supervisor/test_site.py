@@ -17,8 +17,9 @@ from sightline.access.rights import Right
 from sightline.config import Config
 from sightline.config.loader import parse_config
 from sightline.entities import Role
-from sightline.store.access_store import AccessStore, open_access_store
+from sightline.store.access_store import AccessStore, ConfigChange, open_access_store
 from sightline.store.read.readonly import Database
+from sightline.supervisor.config_history import UNSEEN
 from sightline.supervisor.http.endpoint import Call, Endpoint
 from sightline.supervisor.http.own_programs import KEY_FILE
 from sightline.supervisor.http.site import Site
@@ -107,3 +108,24 @@ def test_a_key_that_cannot_be_kept_stops_nothing(
     with served_door(sites().door) as front:
         assert front.ask("/engine").status == 401
     assert "`sightline status` and the console are not let in" in caplog.text
+
+
+def test_what_was_done_to_the_file_while_nothing_ran_is_in_its_history(
+    sites: Any, accounts: Accounts
+) -> None:
+    site = sites()
+    first, second = "cameras: {}\n", "cameras: {}\nlog_level: debug\n"
+
+    def changes() -> list[tuple[str, str, str]]:
+        with site._store.reading() as rows:
+            return [(change.who, change.before, change.after) for change in rows.changes(10)]
+
+    site.start("http://127.0.0.1:8080", first)
+    assert changes() == [], "there is nothing to go on from"
+    site.history.keep(ConfigChange(time=1.0, who="anna", changes="", before="", after=first))
+    site.start("http://127.0.0.1:8080", first)
+    assert len(changes()) == 1
+    site.start("http://127.0.0.1:8080", second)
+    assert changes()[0] == (UNSEEN, first, second)
+    site.history.keep(ConfigChange(time=3.0, who="zoe", changes="", before="other", after=first))
+    assert changes()[:2] == [("zoe", "other", first), (UNSEEN, second, "other")]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from sightline.entities import Role
+from sightline.errors import SourceUnauthorized
 from sightline.simulation.rtsp_server import RtspServer
+from sightline.supervisor.http.api_tries import TriedUrl, TriesApi
 from sightline.video import onvif
 from support.camera_world import make_clip
 from support.onvif_camera import onvif_camera
@@ -84,7 +85,27 @@ def test_a_camera_of_which_nothing_is_known_has_one_stream(
     assert refused.status == 422
 
 
-@pytest.mark.parametrize("scheme", ["file:///etc/passwd", "http://10.0.0.1/", "gopher://x"])
-def test_only_what_a_camera_may_have_is_tried(shop: Shop, scheme: str, tmp_path: Path) -> None:
+def test_a_camera_that_refuses_a_guess_is_asked_no_further(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def look(_: TriesApi, url: str, timeout_s: float) -> TriedUrl:
+        asked.append(url.rpartition("@")[2])
+        if len(asked) == 2:
+            raise SourceUnauthorized("refused")
+        return TriedUrl("h264", 1280, 720, 10.0, 0, "")
+
+    monkeypatch.setattr(TriesApi, "_look", look)
+    monkeypatch.setattr(onvif, "PORTS", (9,))
     session = shop.people.session("engineer")
-    assert shop.front.post("/api/v1/probe/streams", {"url": scheme}, session=session).status == 422
+    sent = {"url": "rtsp://u:p@127.0.0.1/Streaming/Channels/101"}
+    found = shop.front.post("/api/v1/probe/streams", sent, session=session).json
+    assert len(found["streams"]) == 1
+    assert asked == ["127.0.0.1/Streaming/Channels/101", "127.0.0.1/Streaming/Channels/102"]
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "http://10.0.0.1/", "gopher://x"])
+def test_only_what_a_camera_may_have_is_tried(shop: Shop, url: str) -> None:
+    session = shop.people.session("engineer")
+    assert shop.front.post("/api/v1/probe/streams", {"url": url}, session=session).status == 422

@@ -120,7 +120,7 @@ class DrawnCameras:
                 self.shown += 1
                 header = {"capture_time": time.time(), "media_s": number / 10}
                 if variant is Variant.DETECTIONS:
-                    self._live.take(LiveMessage(camera, variant, header, walking(camera, number)))
+                    self.live.take(LiveMessage(camera, variant, header, walking(camera, number)))
                     continue
                 size = (1280, 720) if variant.value.startswith("large") else (640, 360)
                 self.live.take(LiveMessage(camera, variant, header, drawn(camera, number, *size)))

@@ -31,6 +31,7 @@ class PlaceEditor extends Screen {
     this.stage = put(body, "div", "stage");
     this.canvas = put(this.stage, "canvas");
     this.tracks = put(this.stage, "canvas", "tracks");
+    for (const canvas of [this.canvas, this.tracks]) canvas.setAttribute("aria-hidden", true); // the group is told
     this.state = put(this.stage, "span", "state");
     this.svg = paint(this.stage, "svg", { role: "group" });
     const side = put(body, "div", "side");
