@@ -250,7 +250,7 @@ def test_who_is_no_engineer_sees_the_rules_and_is_told_who_may_change_them(
     press(browser, "Show", at=0)
     says(browser, "What happens")
     assert "Review and save" not in text_of(browser)
-    assert [field for field in elements(browser, "input[aria-label*='Message']") if not field.is_enabled()]
+    until(lambda: elements(browser, "input[aria-label='Group repeats within (seconds)']:disabled"), 20)
     browser.get(f"{site.url}/alerts?route=guards")
     says(browser, "All routes")
     assert "T0KEN" not in browser.page_source
