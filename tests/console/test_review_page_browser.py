@@ -12,7 +12,7 @@ import pytest
 
 from support.console_site import ConsoleSite, console_site, drawn
 from support.console_world import World
-from support.live_dom import elements, opened, shot, text_of
+from support.live_dom import elements, opened, press, shot, text_of
 from support.toy import write_clip
 from support.waiting import until
 
@@ -116,6 +116,21 @@ def test_alerts_are_dealt_with_by_keyboard(browser: Any, site: ConsoleSite) -> N
     assert said(site)[0][:4] == ("change", "22", "false_alarm", "operator")
     until(lambda: "alert=33" in browser.current_url, 20)
     until(lambda: "seen <b>twice</b>" in text_of(browser), 20)
+
+
+def test_what_is_over_by_itself_is_acknowledged_too(browser: Any, site: ConsoleSite) -> None:
+    opened(browser, site, "operator", "/review?alert=42", ".queue .row")
+    until(lambda: elements(browser, ".row[aria-current]"), 20)
+    until(lambda: "over, unseen" in elements(browser, ".row[aria-current]")[0].text, 20)
+    site.done.clear()
+    press(browser, "Acknowledge")
+    until(lambda: said(site), 20)
+    assert said(site)[0][:4] == ("change", "42", "acknowledged", "operator")
+    opened(browser, site, "operator", "/review?alert=41", ".queue .row")
+    site.done.clear()
+    press(browser, "False alarm")
+    until(lambda: said(site), 20)
+    assert said(site)[0][:4] == ("change", "41", "false_alarm", "operator")
 
 
 def said(site: ConsoleSite) -> list[tuple[Any, ...]]:

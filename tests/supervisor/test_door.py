@@ -347,6 +347,33 @@ def test_a_section_is_changed_without_its_neighbours(front: Front, shop: Shop) -
     assert front.ask("/api/v1/config/cameras", session=session).status == 404
 
 
+def test_rules_are_told_of_the_cameras_that_one_sees_and_nothing_secret_of_routes(
+    front: Front, shop: Shop
+) -> None:
+    alerts = {
+        "routes": {"hook": {"webhook": "https://h/T0KENT0KEN", "secret": "T0KENT0KEN"}},
+        "rules": {
+            "both": {"kinds": ["enter"], "cameras": [GATE, YARD], "routes": ["hook"]},
+            "all": {"kinds": ["crossing"]},
+            "gates": {"kinds": ["enter"], "cameras": [GATE]},
+        },
+    }
+    shop.control.write(f"{shop.config_path.read_text()}alerts: {json.dumps(alerts)}\n", "test")
+
+    def rules(name: str) -> tuple[dict[str, Any], str]:
+        answer = front.ask("/api/v1/rules", session=shop.people.session(name))
+        assert b"T0KEN" not in answer.body
+        return answer.json, answer.body.decode()
+
+    seen, text = rules("viewer-of-yard")
+    assert [*seen["rules"]] == ["both", "all"] and seen["rules"]["both"]["cameras"] == [YARD]
+    assert not re.search(rf"\b{GATE}\b", text) and seen["warnings"] == []
+    seen, _ = rules("viewer-of-all")
+    assert (len(seen["rules"]), seen["routes"]) == (3, {"hook": "webhook"})
+    [warning] = [one for one in seen["warnings"] if ".gates." in one]
+    assert "nobody is ever told of enter: no zone is there" in warning
+
+
 def test_what_would_make_an_admin_is_an_admins_to_change(front: Front, shop: Shop) -> None:
     for name, status in (("engineer-of-all", 403), ("admin-of-all", 200)):
         session = shop.people.session(name)
