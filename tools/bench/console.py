@@ -334,9 +334,17 @@ def show_pages(url: str) -> dict[str, Any]:
 
     os.environ["SIGHTLINE_DATABASE_URL"] = url
     useful_s, text = {}, "".join(f"  {name}: {{url: 'rtsp://{name}/1'}}\n" for name in NAMES)
+    file, rules = {"version": "1", "read_only": False}, {"rules": {}, "routes": {}}
     told: dict[str, Any] = {
         "/api/v1/cameras": [asdict(status) for status in statuses()],
-        "/api/v1/config": {"text": f"cameras:\n{text}", "version": "1", "read_only": False},
+        "/api/v1/config": {"text": f"cameras:\n{text}", **file},
+        "/api/v1/config/alerts": {"written": None, "options": rules, "problems": [], **file},
+        "/api/v1/rules": {**rules, "timezone": "UTC", "warnings": []},
+        "/api/v1/status": {"cameras": statuses(), "limits": [], "troubles": []},
+        "/api/v1/models": {
+            **{"repository": "models", "problem": "", "detectors": [], "versions": []},
+            **{"shadows": [], "history": []},
+        },
     }
 
     def get(_: object, path: str, **_query: object) -> Any:
