@@ -334,7 +334,8 @@ def show_pages(url: str) -> dict[str, Any]:
 
     os.environ["SIGHTLINE_DATABASE_URL"] = url
     useful_s, text = {}, "".join(f"  {name}: {{url: 'rtsp://{name}/1'}}\n" for name in NAMES)
-    file, rules = {"version": "1", "read_only": False}, {"rules": {}, "routes": {}}
+    file = {"version": "1", "read_only": False}
+    rules: dict[str, Any] = {"rules": {}, "routes": {}}
     told: dict[str, Any] = {
         "/api/v1/cameras": [asdict(status) for status in statuses()],
         "/api/v1/config": {"text": f"cameras:\n{text}", **file},
