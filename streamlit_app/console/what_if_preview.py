@@ -108,7 +108,7 @@ def _sums(changes: Sequence[Mapping[str, Any]]) -> str:
 
 def _row(viewer: Viewer, change: Mapping[str, Any]) -> Sequence[str]:
     way = WAYS_IN_WORDS.get(change["direction"] or "", "")
-    what = " ".join(filter(None, (change["kind"], way)))
+    what = " ".join(filter(None, (MANY.get(change["kind"], change["kind"]), way)))
     examples = "; ".join(
         f"{'+' if example['added'] else '−'} {viewer.clock(example['time'], '%H:%M:%S')} "  # noqa: RUF001  a minus
         + happened(change["kind"], "", example["item_class"])

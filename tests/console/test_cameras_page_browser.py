@@ -80,11 +80,15 @@ def says(browser: Any, text: str) -> None:
     until(lambda: text in text_of(browser), 20)
 
 
+def labelled(browser: Any, label: str) -> list[Any]:
+    return elements(browser, f'input[aria-label="{label}"]')
+
+
 def write(browser: Any, label: str, value: str) -> None:
     from selenium.webdriver.common.keys import Keys
 
-    until(lambda: elements(browser, f'input[aria-label="{label}"]'), 20)
-    [field] = elements(browser, f'input[aria-label="{label}"]')
+    until(lambda: labelled(browser, label), 20)
+    [field] = labelled(browser, label)
     field.send_keys(value + Keys.TAB)
 
 
@@ -189,7 +193,7 @@ def test_a_cameras_other_stream_is_found_and_the_smaller_one_watched(
 
 
 def field_of(browser: Any, label: str) -> str:
-    [field] = elements(browser, f'input[aria-label="{label}"]')
+    [field] = labelled(browser, label)
     return str(field.get_attribute("value"))
 
 
@@ -246,6 +250,20 @@ def test_a_point_is_dragged_and_moved_by_keyboard_and_a_line_turned(browser: Any
         "# over the door",
     ):
         assert kept in text
+
+
+def test_a_stream_and_its_classes_are_changed(browser: Any, site: ConsoleSite) -> None:
+    opened(browser, site, "engineer", "/cameras?camera=car-park", ".stage svg")
+    [stream] = [tab for tab in elements(browser, "[role=tab]") if "Stream" in tab.text]
+    stream.click()
+    until(lambda: any(b.is_displayed() for b in labelled(browser, "Classes that are counted")), 20)
+    write(browser, "Classes that are counted", "person, car")
+    press(browser, "What would have changed?")
+    says(browser, "nothing can be told")
+    shot(browser, "cameras-stream")
+    saved(browser)
+    assert cameras_of(site)["car-park"]["count"] == {"classes": ["person", "car"]}
+    assert cameras_of(site)["car-park"]["url"] == "rtsp://10.0.0.22/stream1"
 
 
 def test_the_second_of_two_is_shown_what_the_first_did_and_both_changes_stay(
@@ -361,7 +379,7 @@ def test_a_dark_page_on_a_phone_is_as_clear(browser: Any, site: ConsoleSite, wor
         until(lambda: elements(browser, ".tracks[data-count='1']"), 20)
         shot(browser, "cameras-390-dark")
         press(browser, "What would have changed?")
-        says(browser, "crossing in")
+        says(browser, "crossings in")
         [table] = elements(browser, "table.sl")
         browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", table)
         shot(browser, "cameras-what-if-390-dark")

@@ -276,6 +276,8 @@ class PlaceEditor extends Screen {
         for (const [side, share] of Object.entries(place)) canvas.style[side] = `${100 * share}%`;
       }
     }
+    this.grow = Math.max(1, 620 / (svg.clientWidth || 620)); // on a phone points are as large as a finger needs
+    svg.style.setProperty("--grow", this.grow);
     svg.replaceChildren();
     svg.classList.toggle("drawing", Boolean(drawing));
     for (const { points, added } of data.ways) this.paintOutline(points, `played ${added ? "added" : "gone"}`, false);
@@ -304,19 +306,19 @@ class PlaceEditor extends Screen {
     const closed = place.kind === "zone" && at >= 0;
     paint(group, closed ? "polygon" : "polyline", { points: px.map((point) => point.join(",")).join(" "), "data-place": at, class: "shape" });
     if (place.kind === "line" && px.length > 1) this.paintForward(group, px);
-    const label = paint(group, "text", { x: px[0][0] + 8, y: px[0][1] - 10, "data-place": at });
+    const label = paint(group, "text", { x: px[0][0] + 8 * this.grow, y: px[0][1] - 10 * this.grow, "data-place": at });
     label.textContent = place.name;
     if (!chosen || this.data.fixed) return;
     px.forEach(([x, y], number) => {
       const next = px[number + 1] || (closed ? px[0] : null);
       if (next && at >= 0) {
-        paint(group, "circle", { class: "between", r: 5, cx: (x + next[0]) / 2, cy: (y + next[1]) / 2, "data-between": number });
+        paint(group, "circle", { class: "between", r: 5 * this.grow, cx: (x + next[0]) / 2, cy: (y + next[1]) / 2, "data-between": number });
       }
     });
     px.forEach(([x, y], number) => {
       const where = place.points[number].map(percent).join(" and ");
       const name = `Point ${number + 1} of ${place.name}, at ${where}. ${KEYS}`;
-      const handle = { class: "handle", r: 8, cx: x, cy: y, tabindex: 0, role: "button", "aria-label": name };
+      const handle = { class: "handle", r: 8 * this.grow, cx: x, cy: y, tabindex: 0, role: "button", "aria-label": name };
       paint(group, "circle", at < 0 ? { class: "handle", r: 6, cx: x, cy: y } : { ...handle, "data-point": number });
     });
   }
