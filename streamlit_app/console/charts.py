@@ -6,7 +6,8 @@ whatever the browser's is. Hatching is made of lines, since Vega has no patterns
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, tzinfo
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
@@ -15,10 +16,14 @@ import pandas as pd
 
 from console.grid import Bucket, Cover, runs
 from console.texts import number, percent
+from sightline.store.read.history import HeatCell
 from sightline.store.read.spans import Span
 from sightline.store.rollups import DAY_S
 
 HATCH, PART, ZERO, WATCHED = "#8f9aa6", "#d9952c", "#76828f", "#3f9d78"
+BEFORE, MARK, CHOSEN, HEAT = "#7b8794", "#8e5bd0", "#3d85d6", "#3d85d6"
+PICK = "bar"
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 HATCH_LINES = 110  # over the whole width
 LEFT_PX = 84  # left of charts above each other, so that they share their time axis
 AXIS_PX = 36  # below every chart
@@ -27,6 +32,8 @@ _TICK_STEPS_MIN = (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720)
 
 LINE = ("x", "x2", "low", "high")
 BOX = (*LINE, "colour", "opacity")
+TIP = ("time", "UTC", "counts", "watched", "a week before")
+_RULE = ("x", "x2", "low", "colour", "width")
 #: How the columns of a layer's rows are drawn; x and low are the chart's axes, all others its tooltip.
 _CHANNELS: dict[str, alt.SchemaBase] = {
     "x2": alt.X2("x2"),
@@ -49,24 +56,42 @@ def time_ticks(span: Span, zone: ZoneInfo) -> dict[float, str]:
     return {t.timestamp(): f"{t:%-d %b}" if (t.hour, t.minute) == (0, 0) else f"{t:%H:%M}" for t in times}
 
 
-def count_chart(
-    buckets: Sequence[Bucket],
-    counts: Mapping[float, Mapping[str, int]],
-    colours: Mapping[str, str],
-    span: Span,
-    zone: ZoneInfo,
-    *,
-    height: int = 260,
-    left_px: int = 28,
-) -> alt.LayerChart:
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """What a chart of counts shows.
+
+    Attributes:
+        span: what it is of.
+        zone: of its labels.
+        buckets: of the span, and how they were watched.
+        counts: bucket -> series -> count; None: not known.
+        colours: of each series, in the order of stacking.
+        before: bucket -> the whole count a week before.
+        marks: what has changed when, in words.
+        chosen: the bucket that is looked at.
+    """
+
+    span: Span
+    zone: ZoneInfo
+    buckets: Sequence[Bucket]
+    counts: Mapping[float, Mapping[str, int | None]]
+    colours: Mapping[str, str]
+    before: Mapping[float, int] = field(default_factory=dict)
+    marks: Sequence[tuple[float, str]] = ()
+    chosen: float | None = None
+
+
+def count_chart(bars: Bars, *, height: int = 260, left_px: int = 28, picks: bool = False) -> alt.LayerChart:
     """Stacked bars of counts by bucket, with what was not watched hatched behind them.
 
-    ``counts`` is bucket -> series -> count; ``colours`` is series -> colour, in the order of stacking. A line
-    at zero stands wherever something was watched: grey if all of it was, amber if a part was.
+    A line at zero stands wherever something was watched: grey if all of it was, amber if a part was. With
+    ``picks`` a bucket is chosen by a click: the selection :data:`PICK` has its ``x``.
     """
-    top = max((sum(series.values()) for series in counts.values()), default=0)
+    buckets, span = bars.buckets, bars.span
+    known = [sum(count or 0 for count in series.values()) for series in bars.counts.values()]
+    top = max((*known, *bars.before.values()), default=0)
     limit = max(1.0, top * 1.08)
-    bands, hatching, zeros, bars, tips = [], [], [], [], []
+    bands, hatching, zeros = [], [], []
     for start, end, cover in runs(buckets):
         if cover is Cover.NOT:
             bands.append((start, end, 0, limit, HATCH, 0.13))
@@ -76,22 +101,14 @@ def count_chart(
             zeros.append((start, end, 0, PART, 3.0))
         elif cover is Cover.WATCHED:
             zeros.append((start, end, 0, ZERO, 1.5))
+    if bars.chosen is not None:
+        chosen_end = dict(pairwise(span.edges)).get(bars.chosen, bars.chosen)
+        bands.append((bars.chosen, chosen_end, 0, limit, CHOSEN, 0.22))
+    boxes, tips = _boxes_and_tips(bars, limit)
     ends = dict(pairwise(span.edges))
-    for bucket in buckets:
-        start, end, base = bucket.start, ends[bucket.start], 0
-        series = counts.get(start, {})
-        margin = (end - start) * 0.08
-        for name, colour in colours.items():
-            if count := series.get(name, 0):
-                opacity = 1.0 if bucket.cover is Cover.WATCHED else 0.72
-                bars.append((start + margin, end - margin, base, base + count, colour, opacity))
-                base += count
-        text = ", ".join(f"{name} {number(count)}" for name, count in series.items() if count)
-        text = text or ("unknown: not watched" if bucket.cover is Cover.NOT else "0")
-        when = f"{_moment(start, zone)} to {_moment(end, zone, '%H:%M')}"
-        if bucket.cover is not Cover.FUTURE:
-            watched = f"{bucket.cover.value}, {percent(bucket.coverage)}"
-            tips.append((start, end, 0, limit, when, text, watched))
+    weeks = [
+        (start, ends[start], count, BEFORE, 2.0) for start, count in bars.before.items() if start in ends
+    ]
     axis = alt.Axis(
         title=None,
         tickMinStep=1,
@@ -101,15 +118,80 @@ def count_chart(
         minExtent=left_px,
         maxExtent=left_px,
     )
-    axes = _x(span, zone), alt.Y("low:Q", scale=alt.Scale(domain=[0, limit], nice=False), axis=axis)
+    axes = (
+        _x(span, bars.zone),
+        alt.Y("low:Q", scale=alt.Scale(domain=[0, limit], nice=False), axis=axis),
+    )
+    mark_rows = [(at, 0, limit, what) for at, what in bars.marks]
+    tip = _layer(alt.MarkDef("rect", opacity=0), tips, (*LINE, *TIP), axes)
+    if picks:
+        tip = tip.add_params(alt.selection_point(name=PICK, fields=["x"], on="click", toggle=False))
     layers = [
         _layer(_RECT, bands, BOX, axes),
         _layer(_HATCHING, hatching, LINE, axes),
-        _layer(_RECT, bars, BOX, axes),
-        _layer(alt.MarkDef("rule", clip=False), zeros, ("x", "x2", "low", "colour", "width"), axes),
-        _layer(alt.MarkDef("rect", opacity=0), tips, (*LINE, "time", "counts", "watched"), axes),
+        _layer(_RECT, boxes, BOX, axes),
+        _layer(alt.MarkDef("rule", clip=False), zeros, _RULE, axes),
+        _layer(alt.MarkDef("rule", strokeDash=[5, 3]), weeks, _RULE, axes),
+        tip,
+        _layer(alt.MarkDef("rule", color=MARK, strokeWidth=2), mark_rows, ("x", "low", "high", "what"), axes),
     ]
     return alt.LayerChart(layer=layers).properties(height=height)
+
+
+def _boxes_and_tips(bars: Bars, limit: float) -> tuple[list[tuple[object, ...]], list[tuple[object, ...]]]:
+    """Rows of the bars, and of what is said where the pointer is."""
+    boxes: list[tuple[object, ...]] = []
+    tips: list[tuple[object, ...]] = []
+    for bucket, (start, end) in zip(bars.buckets, pairwise(bars.span.edges), strict=True):
+        if bucket.cover in {Cover.FUTURE, Cover.BEFORE}:
+            continue
+        series, base = bars.counts.get(start, {}), 0
+        margin = (end - start) * 0.08
+        for name, colour in bars.colours.items():
+            if count := series.get(name) or 0:
+                opacity = 1.0 if bucket.cover is Cover.WATCHED else 0.72
+                boxes.append((start + margin, end - margin, base, base + count, colour, opacity))
+                base += count
+        text = ", ".join(f"{name} {number(count)}" for name, count in series.items() if count != 0)
+        text = text or ("unknown: not watched" if bucket.cover is Cover.NOT else "0")
+        when, utc = (f"{_moment(start, zone)} to {_moment(end, zone)}" for zone in (bars.zone, UTC))
+        watched = f"{bucket.cover.value}, {percent(bucket.coverage)}"
+        before = number(bars.before[start]) if start in bars.before else "not known"
+        tips.append((start, end, 0, limit, when, utc, text, watched, before))
+    return boxes, tips
+
+
+def heat_chart(cells: Sequence[HeatCell]) -> alt.LayerChart:
+    """Weekdays and hours: the darker, the more in an hour that one camera watched; hatched: none was."""
+    top = max((cell.per_hour or 0.0 for cell in cells), default=0.0) or 1.0
+    rows, lines = [], []
+    for cell in cells:
+        x, low = float(cell.hour), float(cell.weekday)
+        name = f"{WEEKDAYS[cell.weekday]} {cell.hour:02}:00 to {cell.hour + 1:02}:00"
+        if cell.per_hour is None:
+            lines += [(x + at, x + at + 0.2, low + 1, low) for at in (0.05, 0.3, 0.55, 0.8)]
+            rows.append((x, x + 1, low, low + 1, HATCH, 0.12, name, "unknown: not watched", ""))
+        else:
+            told = f"{cell.per_hour:.1f}", f"{number(cell.count)} in {cell.watched_h:.1f} h"
+            rows.append((x, x + 1, low, low + 1, HEAT, 0.06 + 0.94 * cell.per_hour / top, name, *told))
+    hours = alt.Axis(title=None, values=list(range(0, 24, 3)), labelExpr="datum.value + ':00'", grid=False)
+    days = alt.Axis(
+        values=[at + 0.5 for at in range(7)],
+        labelExpr=f"{json.dumps([day[:3] for day in WEEKDAYS])}[floor(datum.value)]",
+        title=None,
+        grid=False,
+        ticks=False,
+        domain=False,
+        minExtent=LEFT_PX,
+        maxExtent=LEFT_PX,
+    )
+    axes = (
+        alt.X("x:Q", scale=alt.Scale(domain=[0, 24], nice=False), axis=hours),
+        alt.Y("low:Q", scale=alt.Scale(domain=[0, 7], reverse=True, nice=False), axis=days),
+    )
+    box = alt.MarkDef("rect", stroke=HATCH, strokeWidth=0.3)
+    cells_drawn = _layer(box, rows, (*BOX, "time", "objects an hour", "counted"), axes)
+    return alt.LayerChart(layer=[cells_drawn, _layer(_HATCHING, lines, LINE, axes)]).properties(height=230)
 
 
 def coverage_chart(
@@ -123,7 +205,11 @@ def coverage_chart(
         low, high = index + 0.15, index + 0.85
         for start, end, cover in runs(covers[name]):
             if cover in looks:
-                moments = _moment(start, zone), _moment(end, zone)
+                moments = (
+                    _moment(start, zone),
+                    _moment(end, zone),
+                    f"{_moment(start, UTC)} to {_moment(end, UTC)}",
+                )
                 boxes.append((start, end, low, high, *looks[cover], name, cover.value, *moments))
             if cover is Cover.NOT and len(names) <= 16:
                 hatching += hatch(start, end, span, high, low, slope=0.012)
@@ -141,7 +227,7 @@ def coverage_chart(
     )
     scale = alt.Scale(domain=[0, len(names)], reverse=True, nice=False)
     axes = _x(span, zone), alt.Y("low:Q", scale=scale, axis=axis)
-    rows = _layer(_RECT, boxes, (*BOX, "camera", "cover", "from", "to"), axes)
+    rows = _layer(_RECT, boxes, (*BOX, "camera", "cover", "from", "to", "UTC"), axes)
     chart = alt.LayerChart(layer=[rows, _layer(_HATCHING, hatching, LINE, axes)])
     return chart.properties(height=row_px * len(names) + AXIS_PX)
 
@@ -195,5 +281,5 @@ def _x(span: Span, zone: ZoneInfo) -> alt.X:
     return alt.X("x:Q", scale=alt.Scale(domain=[span.start, span.end], nice=False, zero=False), axis=axis)
 
 
-def _moment(value: float, zone: ZoneInfo, form: str = "%-d %b %H:%M") -> str:
+def _moment(value: float, zone: tzinfo, form: str = "%-d %b %H:%M") -> str:
     return datetime.fromtimestamp(value, zone).strftime(form)

@@ -1,7 +1,8 @@
 """Ranges, their buckets, and which of these were watched: a gap is not a zero. Pure; no Streamlit here."""
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from datetime import time as clock_time
@@ -9,16 +10,21 @@ from enum import StrEnum
 from itertools import groupby, pairwise
 from zoneinfo import ZoneInfo
 
-from sightline.store.read.queries import CountSum, Watched, distinct
-from sightline.store.read.spans import Span
-from sightline.store.rollups import DAY_S
+from sightline.store.read.queries import Watched
+from sightline.store.read.spans import WEEK_S, Span
+from sightline.store.rollups import DAY_S, HOUR_S
 
 #: The writer commits once a second; an open bucket that lacks no more than this is fully watched.
 WRITE_LAG_S = 5.0
 FULL = 0.995
-RANGES_S = {"15 min": 900, "1 h": 3600, "6 h": 6 * 3600, "24 h": DAY_S}
+RANGES_S = {
+    **{"15 min": 900, "1 h": HOUR_S, "6 h": 6 * HOUR_S, "24 h": DAY_S},
+    **{"7 days": WEEK_S, "30 days": 30 * DAY_S, "90 days": 90 * DAY_S},
+}
 CUSTOM = "Custom"
-STEPS_S = (300, 900, 3600, DAY_S)
+STEPS_S = (60, 300, 900, HOUR_S, DAY_S, WEEK_S)
+_STEP = re.compile(r"(\d{1,6})?\s*(s|min|h|hours?|d|days?|w|weeks?)")
+_UNITS_S = {"s": 1, "m": 60, "h": HOUR_S, "d": DAY_S, "w": WEEK_S}
 MAX_BUCKETS = 1500
 READABLE_BUCKETS = 120
 MAX_RANGE_S = 400 * DAY_S
@@ -31,6 +37,7 @@ class Cover(StrEnum):
     PARTLY = "partly watched"
     NOT = "not watched"
     FUTURE = "not yet"
+    BEFORE = "no camera yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +47,7 @@ class Bucket:
     start: float
     end: float  # not after now
     watched_s: float
-    expected_s: float  # of all cameras together
+    expected_s: float  # of all cameras together, since each began
     cover: Cover
 
     @property
@@ -49,10 +56,13 @@ class Bucket:
         return min(1.0, self.watched_s / self.expected_s) if self.expected_s else 0.0
 
 
-def cover_buckets(span: Span, watched: Iterable[Watched], sources: Sequence[str], now: float) -> list[Bucket]:
+def cover_buckets(
+    span: Span, watched: Iterable[Watched], sources: Sequence[str], first: Mapping[str, float], now: float
+) -> list[Bucket]:
     """Every bucket of the span with how much ``sources`` together watched of it.
 
-    No row means not watched. What lies after ``now`` is neither.
+    No row means not watched. What lies after ``now`` is neither, nor is the time before a camera's ``first``
+    window; one that has none is not waited for.
     """
     seconds: defaultdict[float, float] = defaultdict(float)
     for row in watched:
@@ -61,10 +71,12 @@ def cover_buckets(span: Span, watched: Iterable[Watched], sources: Sequence[str]
     buckets = []
     for start, end in pairwise(span.edges):
         watched_s, until = seconds[start], max(start, min(end, now))
-        expected_s = (until - start) * len(sources)
+        expected_s = sum(max(0.0, until - max(start, first.get(name, until))) for name in sources)
         lag_s = WRITE_LAG_S * len(sources) if end > now - WRITE_LAG_S else 0.0
-        if expected_s <= 0 or (watched_s <= 0 and expected_s <= lag_s):
+        if start >= now or (expected_s > 0 >= watched_s and expected_s <= lag_s):
             cover = Cover.FUTURE
+        elif expected_s <= 0:
+            cover = Cover.BEFORE
         elif watched_s <= 0:
             cover = Cover.NOT
         else:
@@ -87,53 +99,11 @@ def uncovered_s(buckets: Iterable[Bucket]) -> float:
     return sum(bucket.expected_s - bucket.watched_s for bucket in buckets if bucket.cover is not Cover.FUTURE)
 
 
-#: (series, total: None where it is not known), and bucket -> series -> count.
-Stack = tuple[list[tuple[str, int | None]], dict[float, Counter[str]]]
-
-
-def stack(rows: Iterable[tuple[str, float, int]]) -> Stack:
-    """Numbers that may be added up, each with its series and its bucket, as a stacked chart needs them.
-
-    The series with the largest total comes first, since the first ones get a colour of their own.
-    """
-    totals: Counter[str] = Counter()
-    series: dict[float, Counter[str]] = {}
-    for name, bucket, count in rows:
-        totals[name] += count
-        series.setdefault(bucket, Counter())[name] += count
-    return _by_size(totals), series
-
-
-def stack_counts(
-    counts: Sequence[CountSum], series_of: Callable[[str, str], str], classes: Sequence[str] = ()
-) -> Stack:
-    """Distinct objects in each bucket, and of all of them together: one in two buckets is one in the total.
-
-    ``series_of`` takes camera and class; no ``classes`` are all of them. A bucket whose count is not known
-    has no entry.
-    """
-    rows = (
-        (series_of(row.source, row.item_class), row.bucket, row.count)
-        for row in counts
-        if row.count and (not classes or row.item_class in classes)
-    )
-    totals: dict[str, int | None] = {}
-    for (source, item_class), count in distinct(counts).items():
-        if not classes or item_class in classes:
-            name = series_of(source, item_class)
-            totals[name] = total([totals.get(name, 0), count])
-    return _by_size(totals), stack(rows)[1]
-
-
 def total(counts: Iterable[int | None]) -> int | None:
     """The sum; None if any is not known."""
     counts = list(counts)
     known = [count for count in counts if count is not None]
     return sum(known) if len(known) == len(counts) else None
-
-
-def _by_size(totals: Mapping[str, int | None]) -> list[tuple[str, int | None]]:
-    return sorted(totals.items(), key=lambda item: (-(item[1] or 0), item[0]))
 
 
 def custom_range(
@@ -157,5 +127,19 @@ def steps_for(length_s: float, window_s: int) -> list[int]:
 
 
 def default_step(length_s: float, steps: list[int]) -> int:
-    """The finest step that still reads well."""
-    return next((step for step in steps if length_s / step <= READABLE_BUCKETS), steps[-1])
+    """The finest step that still reads well; of a day and more whole hours, which are there already."""
+    least = HOUR_S if length_s >= DAY_S else 0
+    return next((step for step in steps if step >= least and length_s / step <= READABLE_BUCKETS), steps[-1])
+
+
+def typed_step(text: str, length_s: float, window_s: int) -> int | str:
+    """A resolution that somebody wrote, as 10 min, in seconds; or a sentence that says why it cannot be."""
+    match = _STEP.fullmatch(text.strip().casefold())
+    step_s = int(match[1] or 1) * _UNITS_S[match[2][0]] if match else 0
+    if not step_s:
+        return "Write a resolution as 10 min, 2 h or 3 days."
+    if step_s % window_s:
+        return f"Counts are stored for every {window_s} s: choose a multiple of that."
+    if length_s / step_s > MAX_BUCKETS:
+        return f"These would be more than {MAX_BUCKETS} bars: choose a coarser resolution or a shorter range."
+    return step_s

@@ -54,6 +54,7 @@ ALERT_WORDS = {
     AlertState.JOINED: "joined another",
 }
 OVER_UNSEEN = "over, unseen"
+PROGRAM = "Sightline"  # where no camera is meant
 NO_CAMERA_IS_YOURS = "This camera is not one of yours."
 NOT_YOURS = "This page is not for your role."
 NOT_YOURS_REMEDY = "Choose another one, or ask an admin."
@@ -123,5 +124,5 @@ def milliseconds(value: float | None) -> str:
 
 def step_name(step_s: int) -> str:
     """A length of bucket by its name."""
-    names = {60: "1 min", 300: "5 min", 900: "15 min", 3600: "hour", 86_400: "day"}
+    names = {60: "1 min", 300: "5 min", 900: "15 min", 3600: "hour", 86_400: "day", 604_800: "week"}
     return names.get(step_s, duration(step_s))

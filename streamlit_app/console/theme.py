@@ -3,14 +3,15 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import streamlit as st
 from sqlalchemy import Connection
 
 from console.api import ApiRefused, SupervisorAway
-from console.grid import Bucket, total, uncovered_s
-from console.texts import AWAY, AWAY_REMEDY, number, percent, safe
+from console.grid import Bucket, Cover, total, uncovered_s
+from console.texts import AWAY, AWAY_REMEDY, age, number, percent, safe
 from console.viewer import Viewer, now
 from sightline.errors import StoreUnavailable
 from sightline.store.read.readonly import DatabaseState
@@ -39,6 +40,8 @@ ICONS = {
     DatabaseState.WRONG_URL: "link_off",
 }
 TABLE_ROWS = 1000
+MAX_FIGURES = 200  # rows of a chart as a table
+MIME = {"CSV": "text/csv", "Parquet": "application/vnd.apache.parquet"}
 NO_CAMERA = "No camera has reported yet."
 Row = tuple[str, Sequence[str | tuple[str, str]]]
 Show = Callable[[Viewer, Connection], None]
@@ -226,28 +229,81 @@ def table(heads: Mapping[str, str], rows: Iterable[Row]) -> str:
     )
 
 
-def table_foot(page: str, note: str, csv: Callable[[], bytes], span: Span, *, columns: str) -> None:
-    """The line under a table of rows: a note (HTML) at the left, all rows as CSV at the right.
+def downloads(page: str, note: str, make: Callable[[str], bytes], start: float, *, columns: str) -> None:
+    """The line under a table of rows: a note at the left, all rows as files at the right.
 
     Args:
-        page: names the file and the button's key.
+        page: names the files and the buttons' keys.
         note: HTML.
-        csv: makes the file's content when the button is pressed.
-        span: of the rows.
-        columns: the columns of the CSV, for the button's help.
+        make: makes a file of a form of :data:`FORMS`, when its button is pressed.
+        start: of the rows, epoch seconds.
+        columns: of the files, in words.
     """
     line = st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute")
     line.html(caption(note))
-    line.download_button(
-        "CSV",
-        data=csv,
-        file_name=f"sightline-{page}-{datetime.fromtimestamp(span.start, UTC):%Y%m%dT%H%MZ}.csv",
-        mime="text/csv",
-        icon=":material/download:",
-        on_click="ignore",
-        key=f"download_{page}",
-        help=f"UTC, columns {columns}.",
+    buttons = line.container(horizontal=True, gap="small", width="content")
+    for form, kind in MIME.items():
+        buttons.download_button(
+            form,
+            data=partial(make, form),
+            file_name=f"sightline-{page}-{datetime.fromtimestamp(start, UTC):%Y%m%dT%H%MZ}.{form.lower()}",
+            mime=kind,
+            icon=":material/download:",
+            on_click="ignore",
+            key=f"download_{page}_{form}",
+            help=f"UTC, {columns}.",
+        )
+
+
+def exactly(time_: float, viewer: Viewer) -> str:
+    """What stands on hover over a time: in the viewer's zone, and UTC."""
+    moment = datetime.fromtimestamp(time_, UTC)
+    return f"{viewer.clock(time_, '%Y-%m-%d %H:%M:%S')}, {moment:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def ago(time_: float | None, at: float, viewer: Viewer, never: str) -> tuple[str, str]:
+    """A cell that says how long ago something was, and exactly when on hover."""
+    if time_ is None:
+        return never, ""
+    return f"{age(at - time_)} ago", f'title="{exactly(time_, viewer)}"'
+
+
+def figures_table(
+    key: str,
+    span: Span,
+    buckets: Sequence[Bucket],
+    counts: Mapping[float, Mapping[str, int | None]],
+    names: Sequence[str],
+    viewer: Viewer,
+) -> None:
+    """What a chart shows as a table, newest first: for screen readers, and whoever wants the numbers."""
+    heads = {"From": "name", "To": "", **{safe(name): "num" for name in names}, "Watched": "num"}
+    rows: list[Row] = []
+    for bucket, end in zip(buckets, span.edges[1:], strict=True):
+        if bucket.cover in {Cover.FUTURE, Cover.BEFORE}:
+            continue
+        lacks = "unknown" if bucket.cover is Cover.NOT else "0"
+        numbers = counts.get(bucket.start, {})
+        cells: list[str | tuple[str, str]] = [
+            (viewer.clock(time_, "%-d %b %H:%M"), f'title="{exactly(time_, viewer)}"')
+            for time_ in (bucket.start, end)
+        ]
+        cells += [number(numbers[name]) if name in numbers else lacks for name in names]
+        rows.append(("", [*cells, percent(bucket.coverage)]))
+    with st.expander("As a table", key=f"table_{key}", icon=":material/table_rows:"):
+        st.html(table(heads, rows[: -MAX_FIGURES - 1 : -1]))
+        if len(rows) > MAX_FIGURES:
+            st.html(caption(f"The newest {MAX_FIGURES} of {len(rows)} rows; the files have all."))
+
+
+def tiles(items: Iterable[tuple[str, str, str, str]]) -> str:
+    """Figures side by side: label, value (HTML), note (HTML) and tone of each; HTML."""
+    parts = (
+        f'<div class="sl-tile {tone}"><div class="sl-label">{safe(label)}</div>'
+        f'<div class="sl-value">{value}</div><div class="sl-note">{note}</div></div>'
+        for label, value, note, tone in items
     )
+    return f'<div class="sl-tiles">{"".join(parts)}</div>'
 
 
 def swatches(items: Iterable[tuple[str, str]], more: str = "") -> str:

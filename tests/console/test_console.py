@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 import sqlite3
 import sys
@@ -18,6 +19,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from pyarrow import parquet
 
 from support.console_world import World
 
@@ -26,12 +28,15 @@ pytest.importorskip("streamlit", reason="the console's packages are not installe
 APP = Path(__file__).parents[2] / "streamlit_app" / "pages.py"
 sys.path.insert(0, str(APP.parent))  # as `sightline console` does
 
+import streamlit as st  # noqa: E402
 from streamlit.testing.v1 import AppTest  # noqa: E402
 from streamlit.util import calc_hash  # noqa: E402
 
 from console import charts, grid, stage_times, texts  # noqa: E402
 from console.api import Api, SupervisorAway  # noqa: E402
+from console.charts import Bars  # noqa: E402
 from console.console_options import console_options  # noqa: E402
+from console.count_figures import CountChoice, read_figures, read_week_before  # noqa: E402
 from console.grid import Cover  # noqa: E402
 from console.pages import counts_page as counts  # noqa: E402
 from console.pages import events_page as events  # noqa: E402
@@ -39,6 +44,7 @@ from console.pages import overview_page as overview  # noqa: E402
 from sightline.access.rights import How, Person  # noqa: E402
 from sightline.entities import SERVER_STAGES, STAGES, Role  # noqa: E402
 from sightline.store import migrations, rollups  # noqa: E402
+from sightline.store.read.event_search import EventSearch  # noqa: E402
 from sightline.store.read.queries import Watched, read_cameras  # noqa: E402
 from sightline.store.read.readonly import Database  # noqa: E402
 from sightline.store.read.spans import Span  # noqa: E402
@@ -52,6 +58,7 @@ BERLIN = ZoneInfo("Europe/Berlin")
 def main_module() -> Iterator[None]:
     """The harness puts the app in the place of ``__main__``; processes started later would run it again."""
     ours = sys.modules["__main__"]
+    st.cache_data.clear()  # figures of another test's database
     yield
     sys.modules["__main__"] = ours
 
@@ -330,7 +337,7 @@ def rows(*seconds: float, source: str = "gate") -> list[Watched]:
 
 def test_buckets_tell_watched_partly_and_not() -> None:
     span = Span.over(T0, T0 + 300, 60)
-    found = grid.cover_buckets(span, rows(60, 30, 0, -1, 60), ["gate"], T0 + 1000)
+    found = grid.cover_buckets(span, rows(60, 30, 0, -1, 60), ["gate"], {"gate": T0}, T0 + 1000)
     assert [bucket.cover for bucket in found] == [
         Cover.WATCHED,
         Cover.PARTLY,
@@ -344,28 +351,28 @@ def test_buckets_tell_watched_partly_and_not() -> None:
 
 def test_two_cameras_of_which_one_looked() -> None:
     span = Span.over(T0, T0 + 60, 60)
-    [bucket] = grid.cover_buckets(span, rows(60), ["gate", "yard"], T0 + 1000)
+    [bucket] = grid.cover_buckets(span, rows(60), ["gate", "yard"], {"gate": T0, "yard": T0}, T0 + 1000)
     assert (bucket.cover, bucket.coverage) == (Cover.PARTLY, 0.5)
 
 
 def test_the_open_bucket_is_judged_by_what_has_passed() -> None:
     span = Span.over(T0, T0 + 120, 60)
     now = T0 + 80
-    found = grid.cover_buckets(span, rows(60, 18), ["gate"], now)
+    found = grid.cover_buckets(span, rows(60, 18), ["gate"], {"gate": T0}, now)
     assert [bucket.cover for bucket in found] == [Cover.WATCHED, Cover.WATCHED]
     assert found[1].end == now
-    found = grid.cover_buckets(span, rows(60, 2), ["gate"], now)
+    found = grid.cover_buckets(span, rows(60, 2), ["gate"], {"gate": T0}, now)
     assert found[1].cover is Cover.PARTLY
-    found = grid.cover_buckets(span, rows(60), ["gate"], T0 + 61)
+    found = grid.cover_buckets(span, rows(60), ["gate"], {"gate": T0}, T0 + 61)
     assert found[1].cover is Cover.FUTURE  # nothing can have been written yet
-    found = grid.cover_buckets(span, rows(60), ["gate"], T0 + 59)
+    found = grid.cover_buckets(span, rows(60), ["gate"], {"gate": T0}, T0 + 59)
     assert found[1].cover is Cover.FUTURE
 
 
 def layers(chart: Any) -> dict[str, list[dict[str, Any]]]:
-    """The rows drawn in each layer: bands, hatch, bars, baseline, tips."""
+    """The rows drawn in each layer."""
     spec = chart.to_dict()
-    names = ("bands", "hatch", "bars", "baseline", "tips")
+    names = ("bands", "hatch", "bars", "baseline", "before", "tips", "marks")
     return {
         name: spec["datasets"][layer["data"]["name"]]
         for name, layer in zip(names, spec["layer"], strict=True)
@@ -374,8 +381,9 @@ def layers(chart: Any) -> dict[str, list[dict[str, Any]]]:
 
 def test_a_gap_is_hatched_and_a_zero_is_a_line() -> None:
     span = Span.over(T0, T0 + 240, 60)
-    buckets = grid.cover_buckets(span, rows(60, 60, 0, 30), ["gate"], T0 + 1000)
-    drawn = layers(charts.count_chart(buckets, {T0: {"car": 3}}, {"car": "#123456"}, span, BERLIN))
+    buckets = grid.cover_buckets(span, rows(60, 60, 0, 30), ["gate"], {"gate": T0}, T0 + 1000)
+    bars = Bars(span, BERLIN, buckets, {T0: {"car": 3}}, {"car": "#123456"}, marks=[(T0 + 60, "m2: gate")])
+    drawn = layers(charts.count_chart(bars))
     assert [(bar["low"], bar["high"]) for bar in drawn["bars"]] == [(0, 3)]
     hatched, partly = drawn["bands"]
     assert (hatched["x"], hatched["x2"]) == (T0 + 120, T0 + 180)
@@ -385,12 +393,15 @@ def test_a_gap_is_hatched_and_a_zero_is_a_line() -> None:
     zero = [(line["x"], line["x2"]) for line in drawn["baseline"]]
     assert zero == [(T0, T0 + 120), (T0 + 180, T0 + 240)]  # no zero line where nobody looked
     assert [tip["counts"] for tip in drawn["tips"]] == ["car 3", "0", "unknown: not watched", "0"]
+    assert drawn["tips"][0]["UTC"] == "20 Nov 12:00 to 20 Nov 12:01"
+    assert drawn["tips"][0]["time"] == "20 Nov 13:00 to 20 Nov 13:01"
+    assert [(mark["x"], mark["what"]) for mark in drawn["marks"]] == [(T0 + 60, "m2: gate")]
 
 
 def test_an_empty_chart_can_be_drawn() -> None:
     span = Span.over(T0, T0 + 240, 60)
-    buckets = grid.cover_buckets(span, rows(60, 60, 60, 60), ["gate"], T0 + 1000)
-    assert layers(charts.count_chart(buckets, {}, {}, span, BERLIN))["bands"] == []
+    buckets = grid.cover_buckets(span, rows(60, 60, 60, 60), ["gate"], {"gate": T0}, T0 + 1000)
+    assert layers(charts.count_chart(Bars(span, BERLIN, buckets, {}, {})))["bands"] == []
     charts.coverage_chart({"gate": buckets}, span, BERLIN).to_dict()
 
 
@@ -409,8 +420,9 @@ def test_resolutions_are_never_finer_than_windows_nor_too_many() -> None:
     assert grid.steps_for(3600, 60) == [60, 300, 900, 3600]
     assert grid.steps_for(900, 900) == [900]
     assert grid.steps_for(86400, 900) == [900, 3600, 86400]
-    assert grid.steps_for(400 * 86400, 60) == [86400]
-    assert grid.default_step(86400, grid.steps_for(86400, 60)) == 900
+    assert grid.steps_for(400 * 86400, 60) == [86400, 604800]
+    assert grid.default_step(86400, grid.steps_for(86400, 60)) == 3600
+    assert grid.default_step(6 * 3600, grid.steps_for(6 * 3600, 10)) == 300
 
 
 def test_custom_ranges_are_in_the_viewers_zone() -> None:
@@ -457,8 +469,12 @@ def test_counts_filters_survive_a_refresh(world: World, open_app: Callable[..., 
 
 def test_counts_shapes(world: World, open_app: Callable[..., AppTest]) -> None:
     app = open_app("counts")
-    app.segmented_control(key="counts_split").set_value("Camera").run()
+    app.segmented_control(key="counts_by").set_value("Camera").run()
     assert "gate <b>77" in html(app)
+    for by in ("Zone", "Line", "Direction"):
+        app.segmented_control(key="counts_by").set_value(by).run()
+        assert not app.exception
+    app.segmented_control(key="counts_by").set_value("Camera").run()
     app.segmented_control(key="counts_shape").set_value("Each camera").run()
     assert len(app.get("vega_lite_chart")) == 3
     app.segmented_control(key="counts_shape").set_value("Table").run()
@@ -473,21 +489,24 @@ def test_counts_shapes(world: World, open_app: Callable[..., AppTest]) -> None:
 
 
 @pytest.mark.parametrize("step_s", [60, 300])
-def test_csv(world: World, url: str, step_s: int) -> None:
+def test_files_have_a_line_for_what_was_watched_and_for_what_was_not(
+    world: World, url: str, step_s: int
+) -> None:
     now = time.time()
-    span = Span.over(now - 900, now, step_s)
-    choice = counts.CountFilter(
-        None, span, 60, ("gate", "yard"), (), by_camera=False, panels=False, table=True
-    )
-    found = list(csv.DictReader(io.StringIO(counts.csv_of(Database(url), choice).decode())))
-    columns = ["source", "item_class", "count", "window_start", "window_end", "arrivals", "coverage"]
-    assert [name for name in found[0] if name not in {"id", "created_at"}] == columns
-    assert ("id" in found[0]) == (step_s == 60)
+    choice = chosen(Span.over(now - 900, now, step_s), "gate", "yard")
+    found = list(csv.DictReader(io.StringIO(counts.make_file(Database(url), choice, "CSV").decode())))
+    assert [*found[0]] == [
+        *("source", "item_class", "count", "window_start", "window_end", "arrivals", "coverage")
+    ]
     assert all(row["window_start"].endswith("+00:00") for row in found)
     assert sum(int(row["count"] or 0) for row in found if row["item_class"] == "person") == 60
     not_watched = [row for row in found if float(row["coverage"]) == 0]
     assert not_watched
     assert all(row["count"] == "" for row in not_watched)
+
+
+def chosen(span: Span, *sources: str, by: str = "Class") -> CountChoice:
+    return CountChoice(None, span, sources, (), by)
 
 
 @pytest.mark.parametrize("step_s", [60, 300])
@@ -500,17 +519,8 @@ def test_a_class_that_the_model_lacks_was_not_seen_and_is_no_zero(
     for minute in range(5):
         counted = {"person": 2} if minute == 1 else {}
         made.window("dock", start + 60 * minute, 1.0, seen={"forklift": 0.0}, forklift=0, **counted)
-    choice = counts.CountFilter(
-        None,
-        Span.over(start, start + 300, step_s),
-        60,
-        ("dock",),
-        (),
-        by_camera=False,
-        panels=False,
-        table=True,
-    )
-    found = list(csv.DictReader(io.StringIO(counts.csv_of(Database(url), choice).decode())))
+    choice = chosen(Span.over(start, start + 300, step_s), "dock")
+    found = list(csv.DictReader(io.StringIO(counts.make_file(Database(url), choice, "CSV").decode())))
     shown = {(row["item_class"], row["count"], row["arrivals"], float(row["coverage"])) for row in found}
     others = {("", "0", "0", 1.0)} if step_s == 60 else set()
     assert shown == {("forklift", "", "", 0.0), ("person", "2", "2", 1.0), *others}
@@ -519,7 +529,7 @@ def test_a_class_that_the_model_lacks_was_not_seen_and_is_no_zero(
     assert "forklift <b>" not in html(app)
 
 
-def test_lines_and_zones_stand_first_where_there_are_any(
+def test_lines_and_zones_are_told_of_where_there_are_any(
     world: World, open_app: Callable[..., AppTest]
 ) -> None:
     now = time.time()
@@ -531,16 +541,14 @@ def test_lines_and_zones_stand_first_where_there_are_any(
     overview.read_totals.clear()  # type: ignore[attr-defined]
     for page in ("overview", "counts"):
         text = html(open_app(page))
-        cells = re.findall(
-            r"<td[^>]*>(.*?)</td>", text[text.index("Lines and zones") : text.index("</table>")]
-        )
+        start = text.index("Lines and zones")
+        cells = re.findall(r"<td[^>]*>(.*?)</td>", text[start : text.index("</table>", start)])
         assert [cells[i : i + 6] for i in range(0, len(cells), 6)] == [
             ["gate", "door", "3", "1", "+2", ""],
             ["gate", "ramp", "0", "0", "0", ""],
             ["&lt;b&gt;roof&lt;/b&gt;", "deck", "", "", "", "unknown"],  # it is not heard of
             ["gate", "yard", "", "", "", "3"],
         ]
-    assert text.index("Lines and zones") < text.index("Watched")
 
 
 def test_what_an_earlier_release_wrote_is_unknown_and_an_object_in_two_bars_is_one(
@@ -553,11 +561,10 @@ def test_what_an_earlier_release_wrote_is_unknown_and_an_object_in_two_bars_is_o
         made.window("gate", start, 1.0, person=6, arrivals=6 if number == 0 else 1)
     assert "person <b>8" in html(open_app("counts"))
     made.window("gate", now // 60 * 60 - 60, 1.0, person=7, arrivals=None)
+    st.cache_data.clear()
     assert "person <b>unknown" in html(open_app("counts"))
-    choice = counts.CountFilter(
-        None, Span.over(minutes[0], now, 60), 60, ("gate",), (), by_camera=False, panels=False, table=True
-    )
-    found = list(csv.DictReader(io.StringIO(counts.csv_of(Database(url), choice).decode())))
+    choice = chosen(Span.over(minutes[0], now, 60), "gate")
+    found = list(csv.DictReader(io.StringIO(counts.make_file(Database(url), choice, "CSV").decode())))
     shown = [(row["count"], row["arrivals"]) for row in found if row["item_class"]]
     assert shown == [("6", "6"), ("6", "1"), ("6", "1"), ("7", "")]
 
@@ -708,11 +715,12 @@ def test_the_database_of_a_config(
     config.write_text(f"database:\n  url: {url}\nrecording:\n  url: {link}\n")
     app._page_hash = calc_hash("events")
     app.run()
-    [played] = app.dataframe[0].value["Recording"]
+    [played] = [button.proto.url for button in app.get("link_button") if "duration" in button.proto.url]
     assert re.fullmatch(r"http://h/get\?path=gate&start=20[^&]+Z&duration=30.0", played)
     options = console_options().recording
-    wanted = events.EventFilter(None, Span.over(time.time() - 600, time.time() + 60, 60), ("gate",), ())
-    [row] = csv.DictReader(io.StringIO(events.csv_of(Database(url), wanted, options).decode()))
+    wanted = EventSearch((time.time() - 600, time.time() + 60), ("gate",))
+    made = events.make_file(Database(url), None, wanted, options, "CSV")
+    [row] = csv.DictReader(io.StringIO(made.decode()))
     assert row["recording"] == played
     config.write_text("database:\n  uri: typo\n")
     assert "configuration cannot be used" in html(app.run())
@@ -727,11 +735,109 @@ def test_a_long_range_is_read_once(
     app.date_input(key="counts_from_day").set_value(day - timedelta(days=9))
     app.date_input(key="counts_to_day").set_value(day + timedelta(days=1)).run()
     assert "person <b>60" in html(app)
-    monkeypatch.setattr(counts.queries, "read_watched", None)  # would fail if it were called again
+    monkeypatch.setattr(counts, "read_figures", None)  # would fail if it were called again
     assert "person <b>60" in html(app.run())
-    app.date_input(key="counts_from_day").set_value(day - timedelta(days=300))
     monkeypatch.setattr(counts, "MAX_WINDOWS", 1000)
-    assert "too many to sum" in app.run().warning[0].value
+    app.selectbox(key="counts_step").set_value(900).run()
+    assert "too much to sum" in app.warning[0].value
+
+
+def test_a_resolution_can_be_written(world: World, open_app: Callable[..., AppTest]) -> None:
+    assert grid.typed_step("10 min", 86_400, 60) == 600
+    assert grid.typed_step(" 2 Hours", 86_400, 60) == 7200
+    assert grid.typed_step("3 days", 90 * 86_400, 60) == 3 * 86_400
+    assert "multiple" in str(grid.typed_step("90 s", 3600, 60))
+    assert "more than" in str(grid.typed_step("1 min", 90 * 86_400, 60))
+    for nonsense in ("", "soon", "0 min", "-1 h", "1e9 h"):
+        assert "Write a resolution" in str(grid.typed_step(nonsense, 3600, 60))
+
+
+def test_time_before_a_camera_began_is_not_blamed_on_it(url: str, open_app: Callable[..., AppTest]) -> None:
+    made, now = World(url), time.time()
+    begun = now // 60 * 60 - 600
+    made.camera("gate", now)
+    for minute in range(11):
+        made.window("gate", begun + 60 * minute, min(1.0, (now - begun - 60 * minute) / 60), person=1)
+    span = Span.over(now - 3600, now, 60)
+    with closing(Database(url)) as database, database.reading() as connection:
+        figures = read_figures(connection, chosen(span, "gate"), now)
+    covers = [bucket.cover for bucket in figures.together]
+    assert covers.count(Cover.WATCHED) >= 10
+    assert not {Cover.NOT, Cover.PARTLY} & {*covers}
+    assert set(covers[:40]) == {Cover.BEFORE}
+    assert figures.coverage > 0.9
+    text = html(open_app("counts"))
+    assert "all of it was watched" in text
+    assert re.search(r"Began in this range: gate \d+ \w+ \d\d:\d\d", text)
+
+
+def test_the_week_before_is_compared_by_the_bars_that_are_over(
+    url: str, open_app: Callable[..., AppTest]
+) -> None:
+    made, now = World(url), time.time()
+    hour = now // 3600 * 3600
+    made.camera("gate", now)
+    for back, count in ((1, 6), (2, 6), (169, 3), (170, 5)):  # hours; 169 is one hour and a week
+        made.window("gate", hour - back * 3600, 1.0, length=3600.0, person=count)
+    made.window("gate", hour, 1.0, length=3600.0, person=90)  # goes on
+    span = Span.over(hour - 7200, now, 3600)
+    with closing(Database(url)) as database, database.reading() as connection:
+        over = span.before(now)
+        assert over is not None
+        before = read_week_before(connection, chosen(span, "gate"), over)
+    assert before is not None
+    assert (before.now, before.then) == (12, 8)
+    assert before.buckets == {hour - 7200: 5, hour - 3600: 3}
+    app = open_app("counts")
+    app.segmented_control(key="counts_range").set_value("6 h").run()
+    app.selectbox(key="counts_step").set_value(3600).run()
+    assert re.search(r"A week before</div>.*?>8 <small>\+50 % now", html(app))
+
+
+def test_changes_of_model_and_settings_are_said_and_engineers_read_which(
+    url: str, open_app: Callable[..., AppTest], looks: Callable[[Person | None], None]
+) -> None:
+    made, now = World(url), time.time()
+    made.camera("gate", now)
+    story = [("m/1", "a"), ("m/1", "a"), ("m/2", "b"), ("m/2", "b")]
+    made.hours("gate", now - 5 * 3600, [(model, config, 3) for model, config in story])
+    for role, words in ((Role.OPERATOR, ""), (Role.ENGINEER, " (m/1 → m/2)")):
+        looks(person(role, "gate"))
+        app = open_app("counts")
+        app.segmented_control(key="counts_range").set_value("24 h").run()
+        assert f"another model counts{words}: gate" in html(app)
+        assert ("m/2" in html(app)) is bool(words)
+
+
+def test_a_bar_leads_to_its_events_and_tracks(world: World, open_app: Callable[..., AppTest]) -> None:
+    start = time.time() // 60 * 60 - 240
+    world.event("gate", "enter", "door", start + 5)
+    world.event("gate", "enter", "wicket", start + 65)
+    world.path("gate", start + 3, track_id=41)
+    app = open_app("counts")
+    assert "Press a bar of the chart" in html(app)
+    app.selectbox(key="counts_bar").set_value(start).run()
+    text = html(app)
+    assert "Person entered door · gate" in text
+    assert [row["title"] for row in listed(app)] == ["Person entered door · gate"]
+    assert "There is no clip of it." in text
+    app.segmented_control(key="counts_behind").set_value("Tracks").run()
+    assert "person 41 · gate" in html(app)
+    assert not app.exception
+
+
+def test_the_hours_of_the_week_have_a_table_and_say_what_was_not_watched(
+    world: World, open_app: Callable[..., AppTest]
+) -> None:
+    monday = time.time() // 604_800 * 604_800 + 4 * 86_400 - 604_800  # at midnight UTC
+    app = open_app("counts")
+    app.segmented_control(key="counts_shape").set_value("Hours of the week").run()
+    assert "Nothing was watched in this range." in html(app), "no hour is over"
+    world.hours("gate", monday + 9 * 3600, [("m", "c", 12), ("m", "c", 0)])
+    text = html(app.run())
+    [nine] = re.findall(r">09:00</td><td[^>]*>([^<]*)</td><td[^>]*>([^<]*)<", text)
+    assert nine == ("12.0", "unknown")
+    assert re.search(r">10:00</td><td[^>]*>0.0<", text), "watched, and nothing passed"
 
 
 # Events
@@ -739,8 +845,15 @@ def test_a_long_range_is_read_once(
 
 def test_events_without_any_say_what_to_configure(world: World, open_app: Callable[..., AppTest]) -> None:
     text = html(open_app("events"))
-    assert "No camera has made an event yet" in text
-    assert "lines or zones in config.yml" in text
+    assert "Nothing like that happened in this range." in text
+    assert "lines and zones" in text
+
+
+def listed(app: AppTest) -> list[dict[str, Any]]:
+    """The rows of the list of events."""
+    [queue] = [e for e in app.get("bidi_component") if e.proto.component_name == "sightline_alert_queue"]
+    rows: list[dict[str, Any]] = json.loads(queue.proto.json)["rows"]
+    return rows
 
 
 def test_troubles_of_the_program_are_events_too_and_go_on_until_they_end(
@@ -750,15 +863,14 @@ def test_troubles_of_the_program_are_events_too_and_go_on_until_they_end(
     end = datetime.fromtimestamp(now - 60, UTC)
     world.event("", "database_away", "", now - 20, **trouble)
     world.event("yard", "camera_offline", "", now - 90, end_time=end, **trouble)
-    [table] = open_app("events").dataframe
-    assert list(table.value["Camera"]) == ["Sightline", "yard"]
-    assert list(table.value["Kind"]) == ["database_away", "camera_offline"]
-    assert table.value["Until"].iloc[0] == "goes on"
-    assert table.value["Until"].iloc[1] > table.value["Time"].iloc[1]
+    first, second = listed(open_app("events"))
+    assert (first["title"], second["title"]) == ("Database away · Sightline", "Camera offline · yard")
+    assert "goes on" in first["note"]
+    assert "until " in second["note"]
 
 
-def test_events_are_a_table_a_chart_and_a_csv(
-    world: World, url: str, open_app: Callable[..., AppTest]
+def test_events_are_searched_and_filtered_and_come_page_by_page(
+    world: World, url: str, open_app: Callable[..., AppTest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = time.time()
     for minute, direction in ((1, "forward"), (1, "forward"), (9, "backward")):
@@ -766,22 +878,42 @@ def test_events_are_a_table_a_chart_and_a_csv(
     world.event("yard", "leave", "<i>bay</i>", now - 30, value=12.34, unseen=True)
     world.event("yard", "occupancy", "<i>bay</i>", now - 3500, value=6.0, direction="above", track_id=0)
     app = open_app("events")
-    [table] = app.dataframe
-    assert list(table.value["Kind"]) == ["leave", "crossing", "crossing", "crossing", "occupancy"]
-    assert table.value["Dwell, s"].iloc[0] == 12.3
-    assert table.value["Direction"].iloc[4] == "above 6 present"
-    text = html(app)
-    assert "gate · =door · forward" in text
-    assert "gate · =door · backward" in text
-    app.multiselect(key="events_kinds").select("leave").run()
-    assert not app.exception
-    assert list(app.dataframe[0].value["Kind"]) == ["leave"]
-    assert "Crossings" not in html(app)
-    wanted = events.EventFilter(None, Span.over(now - 600, now + 60, 60), ("gate", "yard"), ())
-    rows = list(csv.DictReader(io.StringIO(events.csv_of(Database(url), wanted).decode())))
+    titles = [row["title"] for row in listed(app)]
+    assert titles[0] == "Person left <i>bay</i> · yard"
+    assert titles[1:4] == [
+        *("Person crossed =door forward · gate", "Person crossed =door forward · gate"),
+        "Person crossed =door backward · gate",
+    ]
+    assert "there for 12 s · not seen itself" in listed(app)[0]["note"]
+    assert "6 present" in listed(app)[4]["note"]
+    assert "<i>bay" not in html(app)
+    app.text_input(key="events_text").set_value(" BAY").run()
+    assert len(listed(app)) == 2
+    app.text_input(key="events_text").set_value("").run()
+    app.multiselect(key="events_directions").set_value(["backward"]).run()
+    assert len(listed(app)) == 1
+    app.multiselect(key="events_directions").set_value([]).run()
+    monkeypatch.setattr(events, "PAGE_ROWS", 2)
+    app.run()
+    pages = [[row["id"] for row in listed(app)]]
+    for _ in range(2):
+        app.button(key="to_older").click().run()
+        pages.append([row["id"] for row in listed(app)])
+    assert [len(page) for page in pages] == [2, 2, 1]
+    assert len({name for page in pages for name in page}) == 5
+    assert app.button(key="to_older").disabled
+    app.button(key="to_newer").click().run()
+    assert [row["id"] for row in listed(app)] == pages[1]
+    app.multiselect(key="events_kinds").set_value(["leave"]).run()
+    assert [row["title"] for row in listed(app)] == titles[:1], "another search begins with its first page"
+    wanted = EventSearch((now - 600, now + 60), ("gate", "yard"))
+    made = events.make_file(Database(url), None, wanted, events.NO_RECORDING, "CSV")
+    rows = list(csv.DictReader(io.StringIO(made.decode())))
     assert [row["kind"] for row in rows] == ["leave", "crossing", "crossing", "crossing"]
     assert "recording" not in rows[0]
     assert rows[1]["place"] == "'=door"  # text for a spreadsheet, too, and no formula
     assert datetime.fromisoformat(rows[0]["event_time"]).timestamp() == pytest.approx(now - 30, abs=1e-3)
-    app.multiselect(key="events_kinds").set_value(["enter"]).run()
-    assert "Nothing happened in this range" in html(app)
+    stored = events.make_file(Database(url), None, wanted, events.NO_RECORDING, "Parquet")
+    assert [row["kind"] for row in parquet.read_table(io.BytesIO(stored)).to_pylist()] == [
+        row["kind"] for row in rows
+    ]

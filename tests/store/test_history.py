@@ -13,18 +13,23 @@ from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
+import sqlalchemy as sa
 from pyarrow import parquet
 from sqlalchemy import Connection
 
+from sightline.entities import EventKind
+from sightline.store import rollups
 from sightline.store.read import history, queries
 from sightline.store.read.camera_now import read_now
 from sightline.store.read.downloads import as_csv, as_parquet
 from sightline.store.read.event_search import EventSearch, read_event_names, read_event_page
 from sightline.store.read.history import CountLine, Mark
+from sightline.store.read.kept_clips import read_clips_at
 from sightline.store.read.kept_ways import read_track_paths
 from sightline.store.read.readonly import Database
 from sightline.store.read.spans import Span
 from sightline.store.rollups import DAY_S
+from sightline.store.tables import ExpiryRow
 from support.console_world import World
 
 T0 = datetime(2026, 3, 25, tzinfo=UTC).timestamp()  # a Wednesday; summer time begins on the Sunday in Berlin
@@ -212,6 +217,63 @@ def test_the_cameras_now_are_what_the_buckets_of_hour_and_day_tell(counted: str)
     assert {name: row.today for name, row in found.items()} == dict(sums)
     assert (found["gate"].last_event_time, found["yard"].last_event_time) == (T0 + 500, None)
     assert (found["gate"].new_alerts, found["yard"].new_alerts) == (0, 1)
+
+
+def test_flows_are_told_with_what_was_watched(database_url: str) -> None:
+    world = World(database_url)
+    for minute, share in enumerate((1.0, 0.5, 0.0)):
+        world.window("gate", T0 + 60 * minute, share)
+    for second, direction in ((5, "forward"), (6, "forward"), (65, "backward"), (66, "forward")):
+        world.event("gate", "crossing", "door", T0 + second, direction=direction)
+    world.event("gate", "enter", "yard", T0 + 7, item_class="car")
+    span = Span.over(T0, T0 + 180, 60)
+    with reading(database_url) as connection:
+        lines = history.read_flow_table(connection, None, span, NAMES, T0 + 100, EventKind.CROSSING)
+        cars = history.read_flow_table(connection, None, span, NAMES, T0 + 100, EventKind.ENTER, ["car"])
+    shown = [
+        (line.window_start.timestamp() - T0, line.direction, line.count, line.coverage) for line in lines
+    ]
+    assert shown == [(0, "forward", 2, 1.0), (60, "backward", 1, 0.75), (60, "forward", 1, 0.75)]
+    assert lines[1].window_end.timestamp() == T0 + 100, "not after now"
+    assert [(line.place, line.direction, line.count) for line in cars] == [("yard", "", 1)]
+
+
+def test_from_when_on_there_are_windows_is_told(database_url: str) -> None:
+    world = World(database_url)
+    with reading(database_url) as connection:
+        assert history.read_windows_since(connection) == 0.0
+    with world.engine.begin() as writing:
+        expiry = {"kind": rollups.WINDOWS, "until": datetime.fromtimestamp(T0, UTC)}
+        writing.execute(sa.insert(ExpiryRow.__table__), expiry)  # type: ignore[attr-defined]
+    with reading(database_url) as connection:
+        assert history.read_windows_since(connection) == T0
+
+
+def test_the_clip_of_a_moment_is_the_last_that_had_begun(database_url: str) -> None:
+    world = World(database_url)
+    for start in (0, 60, 120):
+        world.clip("gate", T0 + start)
+    world.clip("yard", T0 + 90)
+    moments = [("gate", T0 + 65), ("gate", T0 + 69), ("gate", T0 + 119), ("gate", T0 - 1), ("yard", T0 + 90)]
+    with reading(database_url) as connection:
+        clips = read_clips_at(connection, None, moments)
+        gates = read_clips_at(connection, frozenset({"gate"}), moments)
+        nothing = read_clips_at(connection, None, [])
+    assert sorted((clip.source, clip.start_time - T0) for clip in clips) == [("gate", 60), ("yard", 90)]
+    assert [(clip.source, clip.start_time - T0) for clip in gates] == [("gate", 60)]
+    assert nothing == []
+
+
+def test_totals_of_some_classes_are_those_of_their_lines(counted: str) -> None:
+    span = Span.over(T0, T0 + 7200, 1800, UTC)
+    with reading(counted) as connection:
+        for part in (span, span.whole()):
+            sums: Counter[tuple[str, float]] = Counter()
+            for row in queries.read_counts(connection, None, part, NAMES):
+                if row.item_class == "person":
+                    sums[row.source, row.bucket] += row.count or 0
+            totals = queries.read_total_counts(connection, None, part, NAMES, "source", ["person"])
+            assert {(row.name, row.bucket): row.count for row in totals} == sums
 
 
 def test_a_spreadsheet_takes_no_name_for_a_formula() -> None:

@@ -17,18 +17,17 @@ from sightline.entities import CameraState, EventKind
 from sightline.errors import StoreUnavailable
 from sightline.store import migrations, rollups
 from sightline.store.dialects import parse_url
+from sightline.store.read.history import read_count_table
 from sightline.store.read.queries import (
     distinct,
-    has_events,
     is_stale,
     read_cameras,
     read_counts,
-    read_crossings,
+    read_event_counts,
     read_events,
     read_first_windows,
     read_latest_windows,
     read_watched,
-    read_window_rows,
 )
 from sightline.store.read.readonly import Database, DatabaseState
 from sightline.store.read.spans import Span
@@ -151,22 +150,23 @@ def test_sums_come_in_order_whatever_plan_the_database_makes(world: World, datab
         if connection.dialect.name == "postgresql":
             connection.execute(sa.text("SET enable_sort = off"))
         span = Span.over(T0 + 7200, T0 + 8400, 60)
-        for read in (read_watched, read_crossings, read_counts):
+        for read in (read_watched, read_counts):
             keys = [(row.bucket, row.source) for row in read(connection, None, span, ["gate", "yard"])]
             assert len(keys) == 40
             assert keys == sorted(keys)
+        events = read_event_counts(connection, None, span, ["gate", "yard"], ["source"])
+        assert len(events) == 40
+        assert events == sorted(events)
 
 
-def test_window_rows_tell_zero_from_not_watched(connection: Connection) -> None:
-    rows = read_window_rows(connection, None, Span.over(T0, T0 + 180, 60), ["yard"], limit=10)
-    assert [(row["item_class"], row["count"], row["coverage"]) for row in rows] == [
+def test_lines_tell_zero_from_not_watched(connection: Connection) -> None:
+    rows = read_count_table(connection, None, Span.over(T0, T0 + 180, 60), ["yard"], T0 + 600)
+    assert [(row.item_class, row.count, row.coverage) for row in rows] == [
         ("person", 3, 0.5),
         ("", None, 0.0),
         ("", 0, 1.0),
     ]
-    assert rows[0]["window_start"] == utc(T0)
-    newest = read_window_rows(connection, None, Span.over(T0, T0 + 600, 60), ["gate"], limit=3)
-    assert [(row["item_class"], row["count"]) for row in newest] == [("person", 8), ("car", 1), ("person", 9)]
+    assert rows[0].window_start == utc(T0)
 
 
 def test_a_class_that_the_model_lacks_is_no_zero_in_windows_hours_and_days(
@@ -178,17 +178,18 @@ def test_a_class_that_the_model_lacks_is_no_zero_in_windows_hours_and_days(
     world.window("dock", T0 + 7200, 1.0, person=1, forklift=2, seen={"forklift": 0.5})
     world.window("dock", T0 + 7260, 1.0)
     with Database(database_url).reading() as connection:
-        rows = read_window_rows(connection, None, Span.over(T0, T0 + 9000, 60), ["dock"], limit=10)
-        [newest] = read_window_rows(connection, None, Span.over(T0, T0 + 60, 60), ["dock"], limit=1)
-    assert newest["count"] is None
-    assert [(row["item_class"], row["count"], row["arrivals"], row["coverage"]) for row in rows] == [
+        rows = read_count_table(connection, None, Span.over(T0, T0 + 9000, 60), ["dock"], T0 + 9000)
+    assert [(row.item_class, row.count, row.arrivals, row.coverage) for row in rows if row.coverage] == [
         ("", 0, 0, 1.0),  # of all the others
-        ("forklift", None, None, 0.0),
-        ("forklift", None, None, 0.0),
         ("person", 3, 3, 0.5),
         ("forklift", 2, 2, 0.5),
         ("person", 1, 1, 1.0),
         ("", 0, 0, 1.0),
+    ]
+    lacks = [row for row in rows if row.item_class == "forklift" and not row.coverage]
+    assert [(row.window_start, row.count, row.arrivals) for row in lacks] == [
+        (utc(T0), None, None),
+        (utc(T0 + 60), None, None),
     ]
     hours = [("forklift", T0, 0, 90), ("person", T0, 3, 0), ("forklift", T0 + 7200, 2, 30)]
     day = [("forklift", T0 - 12 * 3600, 2, 120), ("person", T0 - 12 * 3600, 4, 0)]
@@ -369,10 +370,11 @@ def test_crossings_are_summed_by_line_and_direction(world: World, database_url: 
         world.event("gate", "crossing", "door", T0 + second, direction=direction)
     world.event("gate", "enter", "door", T0 + 5)
     with Database(database_url).reading() as connection:
-        assert has_events(connection, None, ["gate"])
-        assert not has_events(connection, None, ["yard"])
-        found = read_crossings(connection, None, Span.over(T0, T0 + 600, 60), ["gate", "yard"])
-    assert sorted((row.bucket - T0, row.direction, row.count) for row in found) == [
+        only = {"kind": ["crossing"]}
+        span = Span.over(T0, T0 + 600, 60)
+        found = read_event_counts(connection, None, span, ["gate", "yard"], ["place", "direction"], only)
+    assert {place for _, (place, _), _ in found} == {"door"}
+    assert sorted((bucket - T0, direction, count) for bucket, (_, direction), count in found) == [
         (0, "forward", 2),
         (60, "backward", 1),
         (60, "forward", 1),

@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import Connection
 
 import sightline.store.read
+from sightline.entities import EventKind
 from sightline.store.read import (
     camera_now,
     camera_views,
@@ -44,6 +45,7 @@ PROGRAMS_OWN = {
     "read_identity",
     "read_changes",  # once for everybody who follows; each is told of what they see
     "read_last_change",
+    "read_windows_since",
 }
 
 
@@ -63,9 +65,7 @@ CASES: dict[str, Callable[[Connection, Cameras, str], Any]] = {
     "read_first_windows": lambda c, cameras, _: queries.read_first_windows(c, cameras, BOTH),
     "read_counts": lambda c, cameras, _: queries.read_counts(c, cameras, SPAN, BOTH),
     "read_watched": lambda c, cameras, _: queries.read_watched(c, cameras, SPAN, BOTH),
-    "read_window_rows": lambda c, cameras, _: queries.read_window_rows(c, cameras, SPAN, BOTH, 99),
     "read_events": lambda c, cameras, _: queries.read_events(c, cameras, BETWEEN, BOTH, limit=99),
-    "read_crossings": lambda c, cameras, _: queries.read_crossings(c, cameras, SPAN, BOTH),
     "read_total_counts": lambda c, cameras, _: queries.read_total_counts(c, cameras, SPAN, BOTH, "source"),
     "read_event_counts": lambda c, cameras, _: queries.read_event_counts(c, cameras, SPAN, BOTH, ["source"]),
     "read_track_paths": lambda c, cameras, _: kept_ways.read_track_paths(c, cameras, BETWEEN, BOTH, 99),
@@ -81,10 +81,15 @@ CASES: dict[str, Callable[[Connection, Cameras, str], Any]] = {
     ),
     "read_marks": lambda c, cameras, _: history.read_marks(c, cameras, WEEK, BOTH),
     "read_count_table": lambda c, cameras, _: history.read_count_table(c, cameras, SPAN, BOTH, T0 + 300),
-    "has_events": lambda c, cameras, _: "yard" if queries.has_events(c, cameras, ["yard"]) else "",
+    "read_flow_table": lambda c, cameras, _: history.read_flow_table(
+        c, cameras, SPAN, BOTH, T0 + 300, EventKind.CROSSING
+    ),
     "read_hours": lambda _, cameras, url: queries.read_hours(url, cameras),
     "read_clips": lambda c, cameras, _: kept_clips.read_clips(c, cameras, BETWEEN, BOTH, 99),
     "read_clip": lambda c, cameras, _: kept_clips.read_clip(c, cameras, "yard", T0 + 60),
+    "read_clips_at": lambda c, cameras, _: kept_clips.read_clips_at(
+        c, cameras, [(name, T0 + 65) for name in ("gate", "yard")]
+    ),
     "read_alerts": lambda c, cameras, _: reviewed_alerts.read_alerts(
         c, cameras, T0, reviewed_alerts.TOLD, 99
     ),

@@ -29,16 +29,16 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from sightline.entities import STAGES, CameraState, CameraStatus
+from sightline.entities import STAGES, CameraState, CameraStatus, EventKind
 from sightline.store import migrations, rollups
 from sightline.store.database import Store
 from sightline.store.dialects import parse_url
 from sightline.store.kinds import pending_row
 from sightline.store.read import queries
 from sightline.store.read.camera_now import read_now
-from sightline.store.read.event_search import EventSearch, read_event_page
-from sightline.store.read.history import read_count_table, read_heat_map, read_marks
-from sightline.store.read.kept_clips import read_clips
+from sightline.store.read.event_search import EventSearch, read_event_names, read_event_page
+from sightline.store.read.history import read_count_table, read_flow_table, read_heat_map, read_marks
+from sightline.store.read.kept_clips import read_clips_at
 from sightline.store.read.kept_ways import read_track_paths
 from sightline.store.read.readonly import Database
 from sightline.store.read.reviewed_alerts import OPEN, TOLD, read_alerts, read_new_alerts, read_rule_records
@@ -257,14 +257,33 @@ def databases(folder: Path) -> Iterator[dict[str, str]]:
         server.cleanup()
 
 
+LAST_HOUR = Span.over(END - HOUR_S, END, 60, ZONE)
 DAY = Span.over(END - DAY_S, END, HOUR_S, ZONE)
 MONTH = (END - 28 * DAY_S, END)
 QUARTER = Span.over(END - DAYS * DAY_S, END, DAY_S, ZONE)
 RANGE = (END - DAYS * DAY_S, END)
+FLOW = ("source", "place", "direction")
+
+
+def with_clips(connection: Connection, search: EventSearch) -> object:
+    """A page of events and the clips that show them."""
+    rows = read_event_page(connection, None, search, limit=50).rows
+    moments = [(row["source"], row["event_time"].timestamp()) for row in rows if row["source"]]
+    return read_clips_at(connection, None, moments)
+
+
 #: By page and what it asks: its main query first.
 QUERIES: Mapping[str, Callable[[Connection], object]] = {
     "live": lambda c: (queries.read_cameras(c, None), read_new_alerts(c, None)),
     "overview": lambda c: read_now(c, None, NAMES, END, ZONE),
+    "overview: last hour by class": lambda c: queries.read_total_counts(
+        c, None, LAST_HOUR, NAMES, "item_class"
+    ),
+    "overview: last hour by camera": lambda c: queries.read_total_counts(c, None, LAST_HOUR, NAMES, "source"),
+    "overview: last hour, uncovered": lambda c: queries.read_watched(c, None, LAST_HOUR, NAMES),
+    "overview: today's crossings": lambda c: queries.read_event_counts(
+        c, None, Span.over(END, END + 1e-3, DAY_S, ZONE), NAMES, FLOW, {"kind": ["crossing"]}
+    ),
     "counts: day by hour and class": lambda c: (
         queries.read_total_counts(c, None, DAY, NAMES, "item_class"),
         queries.read_watched(c, None, DAY, NAMES),
@@ -279,19 +298,27 @@ QUERIES: Mapping[str, Callable[[Connection], object]] = {
         c, None, QUARTER, NAMES, "source"
     ),
     "counts: 90 days, uncovered": lambda c: queries.read_watched(c, None, QUARTER, NAMES),
+    "counts: 90 days, whole": lambda c: queries.read_counts(c, None, QUARTER.whole(), NAMES),
+    "counts: 90 days of one class": lambda c: queries.read_total_counts(
+        c, None, QUARTER, NAMES, "source", ["car"]
+    ),
+    "counts: 90 days by zone": lambda c: queries.read_event_counts(
+        c, None, QUARTER, NAMES, ["source", "place"], {"kind": ["enter"]}
+    ),
     "counts: 90 days by line": lambda c: queries.read_event_counts(
-        c, None, QUARTER, NAMES, ["place", "direction"], {"kind": ["crossing"]}
+        c, None, QUARTER, NAMES, FLOW, {"kind": ["crossing"]}
     ),
     "counts: heat map, 4 weeks": lambda c: read_heat_map(c, None, MONTH, NAMES, ZONE),
     "counts: heat map, 90 days": lambda c: read_heat_map(c, None, RANGE, NAMES, ZONE),
     "counts: marks, 90 days": lambda c: read_marks(c, None, RANGE, NAMES),
     "counts: table and files, day": lambda c: read_count_table(c, None, DAY, NAMES, END),
-    "counts: behind a bar": lambda c: (
-        read_event_page(c, None, EventSearch((END - 3600.0, END), tuple(NAMES))),
-        read_track_paths(c, None, (END - 3600.0, END), NAMES, 200),
-        read_clips(c, None, (END - 3600.0, END), NAMES, 50),
+    "counts: table and files of lines, day": lambda c: read_flow_table(
+        c, None, DAY, NAMES, END, EventKind.CROSSING
     ),
-    "events": lambda c: read_event_page(c, None, EventSearch(RANGE, (*NAMES, ""))),
+    "counts: events behind a bar": lambda c: with_clips(c, EventSearch((END - 3600.0, END), tuple(NAMES))),
+    "counts: tracks behind a bar": lambda c: read_track_paths(c, None, (END - 3600.0, END), NAMES, 51),
+    "events": lambda c: with_clips(c, EventSearch(RANGE, (*NAMES, ""))),
+    "events: names to choose from": lambda c: read_event_names(c, None, RANGE, NAMES),
     "events: a rare kind": lambda c: read_event_page(
         c, None, EventSearch(RANGE, (*NAMES, ""), kinds=("leave",), places=("yard",), classes=("bus",))
     ),

@@ -12,6 +12,7 @@ export default function (component) {
     if (row.group !== group) put(root, "h3", "", (group = row.group));
     const button = put(root, "button", `row ${row.state}`);
     button.type = "button";
+    button.title = row.hint;
     if (row.id === data.chosen) button.setAttribute("aria-current", "true");
     const picture = put(button, "span", "thumb");
     if (row.thumb) {

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from urllib.parse import quote
 
+from console import theme
 from console.components.own_component import own_component
 from console.texts import CLIP_WORDS
-from sightline.entities import Clip
+from sightline.entities import Clip, ClipState
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,22 +21,32 @@ class QueueRow:
     state: str  # for its look
     word: str  # for the state
     thumb: str  # URL of a picture; "": none
+    hint: str = ""  # said on hover
 
 
-def alert_queue(rows: Sequence[QueueRow], chosen: str) -> str | None:
-    """The alerts, one below the other; the id of the one that was just chosen."""
+def alert_queue(rows: Sequence[QueueRow], chosen: str, *, key: str = "alert_queue") -> str | None:
+    """Alerts or events, one below the other; the id of the one that was just chosen."""
     html = '<div class="queue" role="group"></div>'
     show = own_component("alert_queue", html, "review.css", "elements.js")
     data = {"rows": [asdict(row) for row in rows], "chosen": chosen}
-    picked: str | None = show(data=data, key="alert_queue", on_choose_change=lambda: None).choose
+    picked: str | None = show(data=data, key=key, on_choose_change=lambda: None).choose
     return picked
 
 
-def clip_player(clip: Clip, base: str, events: Sequence[str], label: str) -> None:
-    """A clip that begins at the first of ``events`` (keys) that it knows.
+def files_of(clip: Clip) -> str:
+    """Where the files of a clip are asked for."""
+    return f"/api/v1/cameras/{quote(clip.source, safe='')}/clips/{clip.start_time!r}"
 
-    ``base``: of the URLs of its files.
-    """
+
+def show_clip(clip: Clip | None, events: Sequence[str], label: str, *, key: str) -> None:
+    """A clip that begins at the first of ``events`` (keys) that it knows, or why there is none to see."""
+    if clip is None or clip.state is not ClipState.FINISHED:
+        growing = clip is not None and clip.state is ClipState.RECORDING
+        problem = "The clip is still being recorded." if growing else "There is no clip of it."
+        remedy = "It appears here by itself." if growing else "Clips are kept where clips.enabled is set."
+        theme.state(problem, remedy, icon="movie" if growing else "videocam_off")
+        return
+    base = files_of(clip)
     html = (
         '<div class="clip"><video controls muted playsinline preload="auto"></video><canvas></canvas>'
         '<span class="note" role="status"></span></div>'
@@ -48,7 +60,7 @@ def clip_player(clip: Clip, base: str, events: Sequence[str], label: str) -> Non
         "label": label,
         "words": CLIP_WORDS,
     }
-    own_component("clip_player", html, "review.css")(data=data, key="clip_player")
+    own_component("clip_player", html, "review.css")(data=data, key=key)
 
 
 def alarm_strip(count: int, text: str, newest: str, *, sound: bool) -> None:

@@ -1,8 +1,7 @@
-"""Counts by camera and class over time, as charts, table and CSV."""
+"""Counts by class, camera, zone, line and direction: over time, by hour of the week, and what is behind."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -11,48 +10,56 @@ import streamlit as st
 from sqlalchemy import Connection
 
 from console import theme
-from console.charts import LEFT_PX, count_chart, coverage_chart
-from console.grid import Bucket, Stack, cover_buckets, default_step, stack_counts, steps_for, total
-from console.pages.overview_page import flow_rows
-from console.session import choose_range
-from console.texts import CSV_ROWS, duration, number, safe, step_name
-from console.viewer import Viewer, now
-from sightline.store.read import queries
-from sightline.store.read.downloads import as_csv
-from sightline.store.read.queries import CountSum, Watched
-from sightline.store.read.readonly import Database
-from sightline.store.read.seen import Cameras, seen
-from sightline.store.read.spans import Span
-
-CSV_COLUMNS = (
-    *("id", "source", "item_class", "count", "window_start", "window_end", "created_at", "arrivals"),
-    "coverage",
+from console.behind_bar import show_behind
+from console.charts import LEFT_PX, PICK, WEEKDAYS, Bars, count_chart, coverage_chart, heat_chart
+from console.count_figures import (
+    SPLITS,
+    CountChoice,
+    Figures,
+    WeekBefore,
+    columns_of,
+    file_of,
+    read_figures,
+    read_rows,
+    read_series,
+    read_week_before,
 )
+from console.grid import WRITE_LAG_S, Cover, default_step, steps_for, total, typed_step
+from console.pages.overview_page import FLOW, flow_rows
+from console.session import choose_range
+from console.texts import DASH, duration, number, percent, safe, step_name
+from console.viewer import Viewer, now
+from sightline.entities import CameraStatus, EventKind
+from sightline.store.read import queries
+from sightline.store.read.history import HeatCell, read_heat_map
+from sightline.store.read.readonly import Database
+from sightline.store.read.spans import Span
+from sightline.store.rollups import DAY_S, HOUR_S
+
+SHAPES = ("Together", "Each camera", "Hours of the week", "Table")
 MAX_PANELS = 12
+MAX_COVER_ROWS = 16  # cameras that are drawn one below the other whether they have gaps or not
+MAX_WINDOWS = 600_000  # summed while one waits
+MAX_MARKS = 6
+LONG_S = 2 * DAY_S
+HEAT_S = 28 * DAY_S
 ARRIVALS_NOTE = (
     "Those of the count that the camera had not counted before. The distinct objects of several rows in a "
     "row are the first one's count and the arrivals of the others."
 )
-LONG_S = 2 * 86_400
-MAX_WINDOWS = 4_000_000  # about ten seconds of SQLite
-NOTE = (
-    "Every figure is a number of distinct objects, each camera's for itself: one that is seen in two bars "
-    "stands in both, and once in the total. Unknown: counted before Sightline told arrivals apart."
-)
-
-
-@dataclass(frozen=True, slots=True)
-class CountFilter:
-    """The filters of the page Counts."""
-
-    cameras: Cameras  # that the viewer sees
-    span: Span
-    window_s: int
-    sources: tuple[str, ...]
-    classes: tuple[str, ...]  # empty: all
-    by_camera: bool
-    panels: bool
-    table: bool
+TABLE_COLUMNS: Mapping[str, Any] = {
+    "window_start": "Start",
+    "window_end": "End",
+    "source": "Camera",
+    "place": "Place",
+    "direction": "Direction",
+    "item_class": "Class",
+    "count": st.column_config.NumberColumn("Count"),
+    "arrivals": st.column_config.NumberColumn("Arrivals", help=ARRIVALS_NOTE),
+    "coverage": st.column_config.ProgressColumn(
+        "Watched", min_value=0, max_value=1, format="percent", help="How much of the time was watched for it."
+    ),
+}
 
 
 def render(viewer: Viewer) -> None:
@@ -61,215 +68,376 @@ def render(viewer: Viewer) -> None:
 
 
 def show(viewer: Viewer, connection: Connection) -> None:
-    """Filters, then charts or table."""
+    """Filters, then charts or a table."""
     statuses = queries.read_cameras(connection, viewer.cameras)
     names = [status.source for status in statuses]
     if not names:
-        remedy = "Add cameras to config.yml and start “sightline run”; counts appear with the first window."
+        remedy = "Add one under Cameras; counts appear with its first window."
         theme.state(theme.NO_CAMERA, remedy, icon="videocam_off")
         return
     windows = queries.read_latest_windows(connection, viewer.cameras, names)
     lengths = [round(item.window_end - item.window_start) for item in windows.values()]
-    chosen = _choose(viewer, names, max(lengths, default=60))
-    if chosen is None:
+    choice, shape, compare = _choose(viewer, names, max(lengths, default=60))
+    if choice is None:
         return
-    crossings = queries.read_crossings(connection, viewer.cameras, chosen.span, chosen.sources)
-    shown = [status for status in statuses if status.source in chosen.sources]
-    theme.show_places(flow_rows(shown, crossings, now()), "in this range")
-    watched, sums = _read(viewer.database, connection, chosen)
-    longest = max((row.longest_window_s for row in watched), default=0.0)
-    if longest > chosen.span.step_s:
-        st.info(
-            f"Windows of {duration(longest)} are stored in this range: choose a resolution of at least that.",
-            icon=":material/info:",
-        )
-    if chosen.table:
-        _show_table(viewer, connection, chosen, watched)
+    if shape == "Hours of the week":
+        _show_heat_map(viewer, connection, choice)
+        return
+    figures = _figures(_key(viewer.database, choice), choice, viewer.database)
+    st.session_state["counts_known_classes"] = sorted(
+        {*st.session_state["counts_known_classes"], *figures.classes}
+    )
+    over = choice.span.before(now()) if compare else None
+    before = (
+        _week_before(_key(viewer.database, choice, over), choice, over, viewer.database) if over else None
+    )
+    _show_tiles(viewer, choice, figures, before, compare=over is not None)
+    _show_notes(viewer, choice, figures)
+    if shape == "Table":
+        _show_table(viewer, connection, choice)
+    elif shape == "Each camera":
+        _show_panels(viewer, connection, choice, figures)
     else:
-        _show_charts(viewer, chosen, watched, sums)
+        _show_together(viewer, choice, figures, before)
+        show_behind(viewer, connection, choice, figures)
+        _show_changes(viewer, figures)
+        _show_coverage(viewer, choice, figures)
+        shown = [status for status in statuses if status.source in choice.sources]
+        _show_flows(connection, choice, shown)
 
 
-def _choose(viewer: Viewer, names: list[str], window_s: int) -> CountFilter | None:
-    """The filters; None, with a warning, if they cannot be shown. Stable keys: a refresh resets nothing."""
+def _show_flows(connection: Connection, choice: CountChoice, statuses: list[CameraStatus]) -> None:
+    only = {"kind": [EventKind.CROSSING.value], **({"item_class": choice.classes} if choice.classes else {})}
+    crossings = queries.read_event_counts(
+        connection, choice.cameras, choice.span.whole(), choice.sources, FLOW, only
+    )
+    theme.show_places(flow_rows(statuses, crossings, now()), "in this range")
+
+
+# -- what is shown ----------------------------------------------------------------------------------------
+
+
+def _choose(viewer: Viewer, names: list[str], window_s: int) -> tuple[CountChoice | None, str, bool]:
+    """The filters (None, with a warning, where they cannot be shown), the shape, and whether to compare.
+
+    Keys are stable: a refresh resets nothing.
+    """
     first = st.container(horizontal=True, vertical_alignment="bottom", gap="small")
     chosen_range = choose_range(viewer, first, "counts")
-    if chosen_range is None:
-        return None
-    start, end = chosen_range
-    length_s = round(end - start)
-    step_s = _choose_step(first, window_s, length_s)
-    sources = first.multiselect("Cameras", names, key="counts_cameras", placeholder="all cameras", width=230)
+    second = st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="filters_counts")
+    sources = second.multiselect("Cameras", names, key="counts_cameras", placeholder="all cameras", width=230)
     known = st.session_state.setdefault("counts_known_classes", [])
-    classes = first.multiselect("Classes", known, key="counts_classes", placeholder="all classes", width=190)
-    split = first.segmented_control(
-        "Colour by", ["Class", "Camera"], default="Class", key="counts_split", required=True
-    )
-    shape = first.segmented_control(
-        "Show", ["Together", "Each camera", "Table"], default="Together", key="counts_shape", required=True
-    )
-    windows = length_s / window_s * len(sources or names)
-    if windows > MAX_WINDOWS:
+    classes = second.multiselect("Classes", known, key="counts_classes", placeholder="all classes", width=190)
+    by = second.segmented_control("By", [*SPLITS], default="Class", key="counts_by", required=True)
+    third = st.container(horizontal=True, vertical_alignment="bottom", gap="small")
+    shape = third.segmented_control("Show", SHAPES, default=SHAPES[0], key="counts_shape", required=True)
+    compare = third.toggle("Compare with the week before", value=True, key="counts_compare")
+    if chosen_range is None:
+        return None, shape, compare
+    start, end = chosen_range
+    step_s = _choose_step(first, window_s, end - start)
+    if isinstance(step_s, str):
+        st.warning(step_s, icon=":material/date_range:")
+        return None, shape, compare
+    if step_s < HOUR_S and (end - start) / window_s * len(sources or names) > MAX_WINDOWS:
         st.warning(
-            f"This range holds {number(windows)} windows, too many to sum while you wait: choose fewer "
-            "cameras or a shorter range.",
+            "That is too much to sum while you wait: choose hours, fewer cameras or a shorter range.",
             icon=":material/date_range:",
         )
-        return None
-    return CountFilter(
-        cameras=viewer.cameras,
-        span=Span.over(start, end, step_s, viewer.zone),
-        window_s=window_s,
-        sources=tuple(sources or names),
-        classes=tuple(classes),
-        by_camera=split == "Camera",
-        panels=shape == "Each camera",
-        table=shape == "Table",
-    )
+        return None, shape, compare
+    span = Span.over(start, end, step_s, viewer.zone)
+    return CountChoice(viewer.cameras, span, tuple(sources or names), tuple(classes), by), shape, compare
 
 
-def _choose_step(row: st.delta_generator.DeltaGenerator, window_s: int, length_s: float) -> int:
+def _choose_step(row: st.delta_generator.DeltaGenerator, window_s: int, length_s: float) -> int | str:
+    """Seconds, or why not."""
     steps = steps_for(length_s, window_s)
-    names = {step: f"window ({step_name(step)})" if step == window_s else step_name(step) for step in steps}
-    automatic = default_step(length_s, steps)
-    names[0] = f"auto: {names[automatic]}"
-    if st.session_state.get("counts_step", 0) not in names:
+    # Names that hold: of another one a browser would take the old for one that was written.
+    names = {0: "automatic", **{step: step_name(step) for step in steps}}
+    chosen = st.session_state.get("counts_step", 0)
+    if chosen not in names and not isinstance(chosen, str):
         st.session_state["counts_step"] = 0
-    help_text = "Not finer than the stored windows."
-    step = row.selectbox(
-        "Resolution", [0, *steps], key="counts_step", format_func=names.__getitem__, width=170, help=help_text
+    step: int | str | None = row.selectbox(
+        "Resolution",
+        [0, *steps],
+        key="counts_step",
+        format_func=lambda value: names.get(value, str(value)),
+        accept_new_options=True,
+        width=170,
+        help=f"Choose one, or write one: 10 min, 2 h. Counts are stored every {duration(window_s)}.",
     )
-    return step or automatic
+    return (
+        typed_step(step, length_s, window_s)
+        if isinstance(step, str)
+        else step or default_step(length_s, steps)
+    )
 
 
-def _read(
-    database: Database, connection: Connection, chosen: CountFilter
-) -> tuple[list[Watched], list[CountSum]]:
-    """Watched time and counts; a long range is cached: for a minute, or for good if it lies in the past."""
-    span = chosen.span
-    if span.end - span.start <= LONG_S:
-        return (
-            queries.read_watched(connection, chosen.cameras, span, chosen.sources),
-            queries.read_counts(connection, chosen.cameras, span, chosen.sources),
-        )
-    slot = int(now() // 60) if span.end > now() - 60 else 0
-    key = f"{id(database)} {span.start} {span.end} {span.step_s} {span.zone} {slot}"
-    return _read_long(key, seen(chosen.cameras, chosen.sources), chosen, database)
+def _key(database: Database, choice: CountChoice, over: Span | None = None) -> str:
+    """What cached figures go by. What is past holds; a long range is read once a minute."""
+    span, at = over or choice.span, now()
+    slot_s = 60 if span.end - span.start > LONG_S else 5
+    return f"{id(database)} {choice!r} {over!r} {int(at // slot_s) if span.end > at - 60 else 0}"
 
 
-@st.cache_data(ttl=900, max_entries=16, show_spinner="Reading a long range …")
-def _read_long(
-    key: str, sources: list[str], _chosen: CountFilter, _database: Database
-) -> tuple[list[Watched], list[CountSum]]:
+@st.cache_data(ttl=900, max_entries=32, show_spinner="Reading …")
+def _figures(key: str, _choice: CountChoice, _database: Database) -> Figures:
     del key  # stands for the arguments that are not hashed
     with _database.reading() as connection:
-        watched = queries.read_watched(connection, _chosen.cameras, _chosen.span, sources)
-        return watched, queries.read_counts(connection, _chosen.cameras, _chosen.span, sources)
+        return read_figures(connection, _choice, now())
 
 
-def _show_charts(viewer: Viewer, chosen: CountFilter, watched: list[Watched], counts: list[CountSum]) -> None:
-    span, zone = chosen.span, viewer.zone
-    known = st.session_state["counts_known_classes"]  # classes that can be chosen; the list only grows
-    st.session_state["counts_known_classes"] = sorted({*known, *(row.item_class for row in counts)})
-    totals, series = _stacked(counts, chosen)
-    colours = theme.colours([name for name, _ in totals])
-    everything = cover_buckets(span, watched, chosen.sources, now())
-    st.html(theme.legend(totals, colours, everything))
-    if not chosen.panels:
-        chart = count_chart(everything, series, colours, span, zone, height=330, left_px=LEFT_PX)
-        st.altair_chart(chart, key="counts_chart", alt="Counts over time")
-        st.html(theme.heading("Watched"))
-        covers = {name: cover_buckets(span, watched, [name], now()) for name in chosen.sources}
-        coverage = coverage_chart(covers, span, zone)
-        st.altair_chart(coverage, key="counts_coverage", alt="What each camera watched")
-    for name in chosen.sources[:MAX_PANELS] if chosen.panels else ():
-        totals, series = _stacked([row for row in counts if row.source == name], chosen)
-        buckets = cover_buckets(span, watched, [name], now())
-        st.html(theme.heading(safe(name), number(total(count for _, count in totals))))
-        chart = count_chart(buckets, series, colours, span, zone, height=120)
-        st.altair_chart(chart, key=f"counts_panel_{name}", alt=f"Counts of {name} over time")
-    lacking = sorted({f"{row.item_class} ({row.source})" for row in counts if row.blind_s})
-    if lacking:
-        st.caption(f"Not seen for a time, since the model lacks them: {safe(', '.join(lacking))}.")
-    hidden = len(chosen.sources) - MAX_PANELS
-    if chosen.panels and hidden > 0:
+@st.cache_data(ttl=900, max_entries=32, show_spinner="Reading the week before …")
+def _week_before(key: str, _choice: CountChoice, _over: Span, _database: Database) -> WeekBefore | None:
+    del key
+    with _database.reading() as connection:
+        return read_week_before(connection, _choice, _over)
+
+
+# -- figures and charts -----------------------------------------------------------------------------------
+
+
+def _show_tiles(
+    viewer: Viewer, choice: CountChoice, figures: Figures, before: WeekBefore | None, *, compare: bool
+) -> None:
+    span, split = choice.span, choice.split
+    form = "%-d %b %H:%M" if span.step_s < DAY_S else "%-d %b"
+    ends = f"{viewer.clock(span.start, form)} to {viewer.clock(min(span.end, now()), form)}"
+    ends += f", by {step_name(span.step_s)}"
+    small = figures.uncovered_s < WRITE_LAG_S * len(choice.sources)  # what is not written yet
+    share = 1.0 if small and figures.coverage else figures.coverage
+    sure = f"{duration(figures.uncovered_s)} not watched: there may have been more"
+    if small:
+        sure = "all of it was watched" if figures.coverage else "no camera was there yet"
+    items = [
+        (f"{split.what.capitalize()} in this range", number(figures.total), safe(ends), ""),
+        ("Watched", percent(share), sure, "warn" if share < 0.99 else ""),
+    ]
+    if compare:
+        items.insert(1, _week_tile(before, choice))
+    sums = {at: total(counts.values()) for at, counts in figures.series.items()}
+    if most := max(((count, at) for at, count in sums.items() if count), default=None):
+        items.append((f"Busiest {step_name(span.step_s)}", number(most[0]), viewer.clock(most[1], form), ""))
+    st.html(theme.tiles(items))
+
+
+def _week_tile(before: WeekBefore | None, choice: CountChoice) -> tuple[str, str, str, str]:
+    """How this range compares with the one a week before."""
+    if before is None:
+        return "A week before", DASH, "no camera was there then", ""
+    now_, then = before.now, before.then
+    note = f"now {number(now_)}; of each {step_name(choice.span.step_s)} that is over"
+    if before.coverage < 0.99:
+        note += f"; only {percent(before.coverage)} of it was watched"
+    change = ""
+    if now_ is not None and then:
+        change = f" <small>{100 * (now_ - then) / then:+.0f} % now</small>"
+    return "A week before", number(then) + change, note, ""
+
+
+def _show_notes(viewer: Viewer, choice: CountChoice, figures: Figures) -> None:
+    """What has to be known to read the figures."""
+    span = choice.span
+    if figures.longest_window_s > span.step_s:
+        st.info(
+            f"Counts of {duration(figures.longest_window_s)} are stored in this range: choose a resolution "
+            "of at least that.",
+            icon=":material/info:",
+        )
+    if span.start < figures.gone_before:
+        st.info(
+            f"Before {viewer.clock(figures.gone_before, '%-d %b %Y %H:%M')} only whole hours are kept: "
+            "choose a resolution of an hour or more to see that time.",
+            icon=":material/info:",
+        )
+    begun = [
+        f"{safe(name)} {viewer.clock(time, '%-d %b %H:%M')}"
+        for name, time in sorted(figures.first.items(), key=lambda item: item[1])
+        if span.start < time < span.end
+    ]
+    if begun:
+        rest = f", and {len(begun) - MAX_MARKS} more later" if len(begun) > MAX_MARKS else ""
+        text = f"Began in this range: {', '.join(begun[:MAX_MARKS])}{rest}. The time before is not missing."
+        st.html(theme.caption(text))
+
+
+def _show_together(viewer: Viewer, choice: CountChoice, figures: Figures, before: WeekBefore | None) -> None:
+    span, zone = choice.span, viewer.zone
+    names = [name for name, _ in figures.totals]
+    colours = theme.colours(names)
+    st.html(theme.legend(figures.totals, colours, figures.together))
+    chosen = st.session_state.get("counts_bar")
+    bars = Bars(
+        span=span,
+        zone=zone,
+        buckets=figures.together,
+        counts=figures.series,
+        colours=colours,
+        before=before.buckets if before else {},
+        marks=_marks(viewer, figures),
+        chosen=chosen if chosen in span.edges[:-1] else None,
+    )
+    chart = count_chart(bars, height=330, left_px=LEFT_PX, picks=True)
+    st.altair_chart(
+        chart,
+        key="bar_chart",
+        on_select=_pick,
+        selection_mode=PICK,
+        alt=f"{choice.split.what.capitalize()} over time; the table below has the same numbers",
+    )
+    dashed = "Dashed: the same time a week before. " if before and before.buckets else ""
+    st.html(theme.caption(f"{dashed}Press a bar for what is behind it. {choice.split.note}"))
+    if figures.lacking:
+        st.caption(f"Not seen for a time, since the model lacks them: {safe(', '.join(figures.lacking))}.")
+    theme.figures_table("counts", span, figures.together, figures.series, names, viewer)
+
+
+def _pick() -> None:
+    """A bar was pressed."""
+    points = st.session_state["bar_chart"]["selection"].get(PICK) or [{}]
+    st.session_state["counts_bar"] = points[0].get("x")
+
+
+def _show_changes(viewer: Viewer, figures: Figures) -> None:
+    """What the violet lines mean."""
+    marks = _marks(viewer, figures)
+    if shown := marks[-MAX_MARKS:]:
+        lines = "".join(
+            f'<li title="{theme.exactly(at, viewer)}">{viewer.clock(at, "%-d %b %H:%M")}: {safe(what)}</li>'
+            for at, what in shown
+        )
+        more = f", the last {MAX_MARKS} of {len(marks)}" if len(marks) > MAX_MARKS else ""
+        st.html(theme.heading("Changes", f"violet lines{more}") + f'<ul class="sl-caption">{lines}</ul>')
+
+
+def _show_coverage(viewer: Viewer, choice: CountChoice, figures: Figures) -> None:
+    """What each camera watched; of many, those that have gaps."""
+    covers = {name: buckets for name, buckets in figures.covers.items() if name in figures.first}
+    gaps = {
+        name: buckets
+        for name, buckets in covers.items()
+        if any(bucket.cover in {Cover.NOT, Cover.PARTLY} for bucket in buckets)
+    }
+    whole = len(covers) - len(gaps)
+    few = len(covers) <= MAX_COVER_ROWS
+    shown = covers if few else gaps
+    note = "" if few or not whole else f"{whole} more cameras watched all of it"
+    st.html(theme.heading("Watched", note))
+    if shown:
+        chart = coverage_chart(shown, choice.span, viewer.zone)
+        st.altair_chart(chart, key="counts_coverage", alt="What each camera watched; a table follows")
+    body: list[theme.Row] = []
+    for name, buckets in covers.items():
+        expected_s = sum(bucket.expected_s for bucket in buckets)
+        watched_s = sum(bucket.watched_s for bucket in buckets)
+        share = percent(min(1.0, watched_s / expected_s)) if expected_s else "0 %"
+        body.append(("", [safe(name), share, duration(max(0.0, expected_s - watched_s))]))
+    with st.expander("As a table", key="table_coverage", icon=":material/table_rows:"):
+        st.html(theme.table({"Camera": "name", "Watched": "num", "Not watched": "num"}, body))
+
+
+def _marks(viewer: Viewer, figures: Figures) -> list[tuple[float, str]]:
+    """What has changed when, of all cameras together."""
+    cameras: dict[tuple[float, str, str], list[str]] = {}
+    for mark in figures.marks:
+        versions = f" ({mark.before} → {mark.after})" if viewer.engineer else ""
+        words = f"another model counts{versions}" if mark.what == "model" else "the settings were changed"
+        cameras.setdefault((mark.time, words, mark.what), []).append(mark.source)
+    return [
+        (time, f"{words}: {', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}")
+        for (time, words, _), names in cameras.items()
+    ]
+
+
+def _show_panels(viewer: Viewer, connection: Connection, choice: CountChoice, figures: Figures) -> None:
+    """A small chart for each camera."""
+    colours: dict[str, str] = {}
+    if choice.split.kind is None:
+        colours = theme.colours([name for name, _ in figures.totals])
+        st.html(theme.legend(figures.totals, colours, figures.together))
+    for name in choice.sources[:MAX_PANELS]:
+        own = replace(choice, sources=(name,))
+        series: dict[float, dict[str, int | None]] = {}
+        for row, bucket, count in read_series(connection, own, choice.span):
+            series.setdefault(bucket, {})[row] = count
+        whole = total(count for *_, count in read_series(connection, own, choice.span.whole()))
+        names = sorted({row for counts in series.values() for row in counts})
+        st.html(theme.heading(safe(name), number(whole)))
+        own_colours = {row: colours[row] for row in names if row in colours} or theme.colours(names)
+        bars = Bars(choice.span, viewer.zone, figures.covers[name], series, own_colours)
+        chart = count_chart(bars, height=120, left_px=LEFT_PX)
+        st.altair_chart(chart, key=f"counts_panel_{name}", alt=f"Counts of {name} over time; a table follows")
+        theme.figures_table(f"counts_{name}", choice.span, figures.covers[name], series, names, viewer)
+    hidden = len(choice.sources) - MAX_PANELS
+    if hidden > 0:
         st.caption(f"{hidden} more cameras are not drawn; choose up to {MAX_PANELS} under Cameras.")
-    st.html(theme.caption(NOTE))
 
 
-def _stacked(counts: Sequence[CountSum], chosen: CountFilter) -> Stack:
-    by_camera = chosen.by_camera
-    return stack_counts(counts, lambda source, name: source if by_camera else name, chosen.classes)
+def _show_heat_map(viewer: Viewer, connection: Connection, choice: CountChoice) -> None:
+    """Hours of the week; of the range, or where that is short of the last four weeks."""
+    start, end = choice.span.start, min(choice.span.end, now())
+    if end - start < HEAT_S / 2:
+        start, end = now() - HEAT_S, now()
+    cells = read_heat_map(
+        connection, choice.cameras, (start, end), choice.sources, viewer.zone, choice.classes
+    )
+    form = "%-d %b %Y"
+    when = f"{viewer.clock(start, form)} to {viewer.clock(end, form)}, the hours that are over"
+    st.html(theme.heading("Objects by the hour of the week", when))
+    if not any(cell.watched_h for cell in cells):
+        theme.state("Nothing was watched in this range.", "Choose a longer range.", icon="search_off")
+        return
+    st.altair_chart(
+        heat_chart(cells), key="counts_heat", alt="Objects an hour by weekday and hour; a table follows"
+    )
+    note = (
+        "Distinct objects in an hour that one camera watched: the darker, the more. Hatched: never watched."
+    )
+    st.html(theme.caption(f"{note} Times in {safe(viewer.zone.key)}."))
+    heads = {"Hour": "name", **dict.fromkeys(WEEKDAYS, "num")}
+    by_hour = [[cell for cell in cells if cell.hour == hour] for hour in range(24)]
+    body: list[theme.Row] = [
+        ("", [f"{hour:02}:00", *map(_heat_cell, row)]) for hour, row in enumerate(by_hour)
+    ]
+    with st.expander("As a table", key="table_heat", icon=":material/table_rows:"):
+        st.html(theme.table(heads, body))
 
 
-def _show_table(viewer: Viewer, connection: Connection, chosen: CountFilter, watched: list[Watched]) -> None:
-    rows = rows_of(connection, chosen, watched, theme.TABLE_ROWS + 1)
+def _heat_cell(cell: HeatCell) -> str | tuple[str, str]:
+    if cell.per_hour is None:
+        return "unknown"
+    return f"{cell.per_hour:.1f}", f'title="{cell.count} in {cell.watched_h:.1f} watched hours"'
+
+
+# -- the table --------------------------------------------------------------------------------------------
+
+
+def _show_table(viewer: Viewer, connection: Connection, choice: CountChoice) -> None:
+    rows = read_rows(connection, choice, now())
     if not rows:
         theme.state("Nothing is stored for this range.", "Choose a longer range.", icon="search_off")
         return
     frame = pd.DataFrame(rows[-theme.TABLE_ROWS :][::-1])
     for key in ("window_start", "window_end"):
         frame[key] = [viewer.clock(value.timestamp(), "%Y-%m-%d %H:%M:%S") for value in frame[key]]
-    columns: dict[str, Any] = {
-        "window_start": "Start",
-        "window_end": "End",
-        "source": "Camera",
-        "item_class": "Class",
-        "count": st.column_config.NumberColumn("Count", help="Distinct objects that were seen."),
-        "arrivals": st.column_config.NumberColumn("Arrivals", help=ARRIVALS_NOTE),
-        "coverage": st.column_config.ProgressColumn(
-            "Coverage", min_value=0, max_value=1, format="percent", help="How much of it was watched for it."
-        ),
-    }
-    shown = frame[list(columns)]
+    columns = {name: how for name, how in TABLE_COLUMNS.items() if name in columns_of(choice)}
     st.dataframe(
-        shown, key="counts_table", hide_index=True, height=520, placeholder="unknown", column_config=columns
+        frame[list(columns)],
+        key="counts_table",
+        hide_index=True,
+        height=520,
+        placeholder="unknown",
+        column_config=columns,
     )
-    note = f"The newest {theme.TABLE_ROWS} rows; the CSV has all. " if len(rows) > theme.TABLE_ROWS else ""
-    note += f"Times in {safe(viewer.zone.key)}; unknown: not watched, of a class that the model lacks, or "
-    note += f"stored without arrivals by an earlier release. {ARRIVALS_NOTE}"
-    csv = partial(csv_of, viewer.database, chosen)
-    theme.table_foot("counts", note, csv, chosen.span, columns="as in the database, and coverage")
+    note = f"The newest {theme.TABLE_ROWS} rows; the files have all. " if len(rows) > theme.TABLE_ROWS else ""
+    note += f"Times in {safe(viewer.zone.key)}. {choice.split.note}"
+    make = partial(make_file, viewer.database, choice)
+    theme.downloads(
+        "counts", note, make, choice.span.start, columns=f"columns {', '.join(columns_of(choice))}"
+    )
 
 
-def csv_of(database: Database, chosen: CountFilter) -> bytes:
-    """The chosen rows as CSV, with the columns of the database and ``coverage``."""
+def make_file(database: Database, choice: CountChoice, form: str) -> bytes:
+    """The chosen rows as a file."""
     with database.reading() as connection:
-        watched = queries.read_watched(connection, chosen.cameras, chosen.span, chosen.sources)
-        rows = rows_of(connection, chosen, watched, CSV_ROWS)
-    return as_csv(rows, [name for name in CSV_COLUMNS if not rows or name in rows[0]])
-
-
-def rows_of(
-    connection: Connection, chosen: CountFilter, watched: list[Watched], limit: int
-) -> list[dict[str, Any]]:
-    """Stored windows at their own resolution, longer ones made of them at a coarser one."""
-    if chosen.span.step_s <= chosen.window_s:
-        rows = queries.read_window_rows(connection, chosen.cameras, chosen.span, chosen.sources, limit)
-        return [row for row in rows if not chosen.classes or row["item_class"] in {*chosen.classes, ""}]
-    sums: dict[tuple[float, str], list[CountSum]] = {}
-    for row in queries.read_counts(connection, chosen.cameras, chosen.span, chosen.sources):
-        if not chosen.classes or row.item_class in chosen.classes:
-            sums.setdefault((row.bucket, row.source), []).append(row)
-    rows = [
-        {
-            "source": name,
-            "item_class": row.item_class,
-            "count": row.count if row.count != 0 or coverage else None,
-            "window_start": datetime.fromtimestamp(bucket.start, UTC),
-            "window_end": datetime.fromtimestamp(bucket.end, UTC),
-            "arrivals": row.arrivals if row.count != 0 or coverage else None,
-            "coverage": coverage,
-        }
-        for name in chosen.sources
-        for bucket in cover_buckets(chosen.span, watched, [name], now())
-        if bucket.expected_s > 0
-        for row in _with_zero(sums.get((bucket.start, name), []), name, bucket)
-        for coverage in [round(max(0.0, bucket.watched_s - row.blind_s) / bucket.expected_s, 4)]
-    ]
-    return sorted(rows, key=lambda row: (row["window_start"], row["source"], row["item_class"]))[-limit:]
-
-
-def _with_zero(counts: list[CountSum], source: str, bucket: Bucket) -> list[CountSum]:
-    """A bucket's sums; where nothing was counted, one for all the classes that could be seen comes first."""
-    zero = CountSum(source, "", bucket.start, 0, 0)
-    return counts if any(row.count != 0 for row in counts) else [zero, *counts]
+        return file_of(connection, choice, now(), form)

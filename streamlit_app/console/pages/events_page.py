@@ -1,46 +1,33 @@
-"""Events: crossings of lines over time, and the newest events, troubles too, as table and CSV."""
+"""Events: what happened and what troubled the system, searched, with the clip of each."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import pandas as pd
 import streamlit as st
 from sqlalchemy import Connection
 
-from console import theme
-from console.charts import LEFT_PX, count_chart
-from console.grid import cover_buckets, default_step, stack, steps_for
+from console import happenings, theme
+from console.components.review_components import alert_queue
+from console.grid import CUSTOM
 from console.session import choose_range
-from console.texts import CSV_ROWS, safe
-from console.viewer import Viewer, now
+from console.texts import CSV_ROWS, DEEDS_SEEN, PROGRAM, safe
+from console.viewer import Viewer
 from sightline.config.recording_options import RecordingOptions
-from sightline.entities import EventKind, lasts
 from sightline.store.read import queries
-from sightline.store.read.downloads import as_csv
+from sightline.store.read.downloads import FORMS
+from sightline.store.read.event_search import EventSearch, Key, read_event_names, read_event_page
 from sightline.store.read.readonly import Database
 from sightline.store.read.seen import Cameras
-from sightline.store.read.spans import Span
 
-MIN_STEP_S = 60
-CSV_COLUMNS = (
+COLUMNS = (
     *("id", "source", "kind", "place", "item_class", "track_id", "event_time", "direction", "value"),
     *("x", "y", "unseen", "end_time", "media_s", "first_time", "ordinal", "confirmed_time", "created_at"),
 )
 NO_RECORDING = RecordingOptions()
-PROGRAM = ""  # the source of what troubles the program itself
-
-
-@dataclass(frozen=True, slots=True)
-class EventFilter:
-    """The filters of the page."""
-
-    cameras: Cameras  # that the viewer sees
-    span: Span
-    sources: tuple[str, ...]  # cameras, and the program
-    kinds: tuple[EventKind, ...]  # empty: all
+PAGE_ROWS = 50
+DIRECTIONS = {"forward": "forward, in", "backward": "backward, out", "above": "above", "below": "below"}
 
 
 def render(viewer: Viewer) -> None:
@@ -49,125 +36,128 @@ def render(viewer: Viewer) -> None:
 
 
 def show(viewer: Viewer, connection: Connection) -> None:
-    """Filters, crossings, table."""
+    """Filters, a page of events, and the one that is looked at."""
     names = [status.source for status in queries.read_cameras(connection, viewer.cameras)]
     if viewer.cameras is None:
-        names.append(PROGRAM)
-    if not queries.has_events(connection, viewer.cameras, names):
+        names.append("")  # the program itself
+    search = _choose(viewer, connection, names)
+    if search is None:
+        return
+    pages: list[Key] = _pages(search)
+    page = read_event_page(
+        connection, viewer.cameras, search, limit=PAGE_ROWS, after=pages[-1] if pages else None
+    )
+    if not page.rows:
         theme.state(
-            "No camera has made an event yet.",
-            "Give a camera lines or zones in config.yml, as docs/rules.md says; crossings, visits and "
-            "occupancy then appear here, and so does what troubles the system.",
-            icon="timeline",
+            "Nothing like that happened in this range.",
+            "Choose a longer range or fewer filters. Events come from lines and zones, which are drawn under "
+            "Cameras; what troubles the system is told here, too.",
+            icon="search_off",
         )
-        return
-    chosen = _choose(viewer, names)
-    if chosen is None:
-        return
-    _show_crossings(viewer, connection, chosen)
-    _show_table(viewer, connection, chosen)
+    else:
+        _show_rows(viewer, connection, page.rows)
+    _turn(pages, page.after)
+    if page.rows:
+        note = f"Times in {safe(viewer.zone.key)}. The files have all events that were found"
+        note += f", the newest {CSV_ROWS} at most."
+        make = partial(make_file, viewer.database, viewer.cameras, search, viewer.recording)
+        theme.downloads("events", note, make, search.between[0], columns="columns as in the database")
 
 
-def _choose(viewer: Viewer, names: list[str]) -> EventFilter | None:
+def _choose(viewer: Viewer, connection: Connection, names: list[str]) -> EventSearch | None:
     row = st.container(horizontal=True, vertical_alignment="bottom", gap="small")
-    period = choose_range(viewer, row, "events")
-    if period is None:
+    between = choose_range(viewer, row, "events")
+    text = row.text_input(
+        "Search",
+        key="events_text",
+        placeholder="camera, kind, place or class",
+        icon=":material/search:",
+        width=260,
+    )
+    if between is None:
         return None
-    sources = row.multiselect(
-        "Cameras", names, key="events_cameras", placeholder="all cameras", width=230, format_func=_camera
+    known = read_event_names(connection, viewer.cameras, between, names)
+    filters = st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="filters_events")
+
+    def choose(label: str, key: str, options: list[str], words: Mapping[str, str]) -> tuple[str, ...]:
+        # What is chosen stays, also where it has not happened in the range that is chosen now.
+        kept = [*options, *(name for name in st.session_state.get(key, ()) if name not in options)]
+        chosen: list[str] = filters.multiselect(
+            label,
+            kept,
+            key=key,
+            placeholder="all",
+            width=200,
+            format_func=lambda name: words.get(name, name),
+        )
+        return tuple(chosen)
+
+    kinds = {kind: DEEDS_SEEN.get(kind, kind.replace("_", " ")) for kind in known.kinds}
+    return EventSearch(
+        between=between,
+        sources=choose("Cameras", "events_cameras", names, {"": PROGRAM}) or tuple(names),
+        kinds=choose("Kinds", "events_kinds", list(known.kinds), kinds),
+        places=choose("Lines and zones", "events_places", list(known.places), {}),
+        classes=choose("Classes", "events_classes", list(known.classes), {}),
+        directions=choose("Directions", "events_directions", list(DIRECTIONS), DIRECTIONS),
+        text=text,
     )
-    known = [kind.value for kind in EventKind]
-    kinds = row.multiselect("Kinds", known, key="events_kinds", placeholder="all kinds", width=230)
-    start, end = period
-    step_s = default_step(round(end - start), steps_for(round(end - start), MIN_STEP_S))
-    span = Span.over(start, end, step_s, viewer.zone)
-    chosen_kinds = tuple(EventKind(kind) for kind in kinds)
-    return EventFilter(viewer.cameras, span, tuple(sources or names), chosen_kinds)
 
 
-def _show_crossings(viewer: Viewer, connection: Connection, chosen: EventFilter) -> None:
-    """Crossings by line and direction over time."""
-    if chosen.kinds and EventKind.CROSSING not in chosen.kinds:
+def _pages(search: EventSearch) -> list[Key]:
+    """After which events the pages before this one ended; another search begins with the first."""
+    period = st.session_state["events_range"]
+    chosen = replace(search, between=search.between if period == CUSTOM else (0.0, 0.0)), period
+    if st.session_state.get("events_search") != chosen:
+        st.session_state["events_search"], st.session_state["events_pages"] = chosen, []
+    pages: list[Key] = st.session_state["events_pages"]
+    return pages
+
+
+def _turn(pages: list[Key], after: Key | None) -> None:
+    """To newer and older ones."""
+    if not pages and after is None:
         return
-    cameras = [source for source in chosen.sources if source != PROGRAM]
-    crossings = queries.read_crossings(connection, chosen.cameras, chosen.span, cameras)
-    if not crossings:
-        return
-    totals, series = stack(
-        (f"{row.source} · {row.place} · {row.direction}", row.bucket, row.count) for row in crossings
+    line = st.container(horizontal=True, vertical_alignment="center", gap="small")
+    icon = ":material/chevron_{}:".format  # left or right
+    line.button("Newer", icon=icon("left"), key="to_newer", disabled=not pages, on_click=_newer)
+    line.button(
+        "Older",
+        icon=icon("right"),
+        key="to_older",
+        disabled=after is None,
+        on_click=pages.append,
+        args=(after,),
     )
-    colours = theme.colours([name for name, _ in totals])
-    watched = queries.read_watched(connection, chosen.cameras, chosen.span, cameras)
-    buckets = cover_buckets(chosen.span, watched, cameras, now())
-    st.html(theme.heading("Crossings"))
-    st.html(theme.legend(totals, colours, buckets))
-    chart = count_chart(buckets, series, colours, chosen.span, viewer.zone, height=220, left_px=LEFT_PX)
-    st.altair_chart(chart, key="events_chart", alt="Crossings by line and direction over time")
+    line.html(theme.caption(f"Page {len(pages) + 1}"))
 
 
-def _show_table(viewer: Viewer, connection: Connection, chosen: EventFilter) -> None:
-    rows = _read(connection, viewer.recording, chosen, theme.TABLE_ROWS + 1)
-    st.html(theme.heading("Newest events"))
-    if not rows:
-        remedy = "Choose a longer range, or more kinds."
-        theme.state("Nothing happened in this range.", remedy, icon="search_off")
-        return
-    frame = pd.DataFrame([_cells(viewer, row) for row in rows[: theme.TABLE_ROWS]])
-    links = {"Recording": st.column_config.LinkColumn(display_text="play")}
-    st.dataframe(frame, key="events_table", hide_index=True, height=440, placeholder="", column_config=links)
-    note = f"The newest {theme.TABLE_ROWS} events; the CSV has all. " if len(rows) > theme.TABLE_ROWS else ""
-    note += f"Times in {safe(viewer.zone.key)}. Unseen: the crossing itself was not seen; "
-    note += "the track began or ended there."
-    csv = partial(csv_of, viewer.database, chosen, viewer.recording)
-    theme.table_foot("events", note, csv, chosen.span, columns="as in the database")
+def _newer() -> None:
+    st.session_state["events_pages"].pop()
 
 
-def _cells(viewer: Viewer, row: Mapping[str, Any]) -> dict[str, Any]:
-    """An event of the database, formatted for the table."""
-    until = ""
-    if lasts(row["kind"], row["direction"]):
-        until = _time(viewer, row["end_time"]) if row["end_time"] else "goes on"
-    is_dwell = row["kind"] in {EventKind.LEAVE, EventKind.LOITER}
-    form = {EventKind.OCCUPANCY: "{:.0f} present", EventKind.CLOCK_STEP: "{:+.1f} s"}.get(row["kind"], "")
-    return {
-        "Time": _time(viewer, row["event_time"]),
-        "Until": until,
-        "Camera": _camera(row["source"]),
-        "Kind": row["kind"],
-        "Place": row["place"],
-        "Class": row["item_class"],
-        "Direction": " ".join(filter(None, (row["direction"] or "", form.format(row["value"])))),
-        "Dwell, s": round(row["value"], 1) if is_dwell else None,
-        "Unseen": "unseen" if row["unseen"] else "",
-        "Track": row["track_id"] or None,
-        **({"Recording": row["recording"] or None} if "recording" in row else {}),
-    }
+def _show_rows(viewer: Viewer, connection: Connection, rows: list[dict[str, Any]]) -> None:
+    clips = happenings.clips_of(viewer, connection, [happenings.moment_of(row) for row in rows])
+    ids = [str(row["id"]) for row in rows]
+    chosen = st.query_params.get("event", "")
+    at = ids.index(chosen) if chosen in ids else 0
+    left, right = st.columns([1, 1.6], gap="medium")
+    with left:
+        picked = alert_queue(happenings.event_rows(viewer, rows, clips), ids[at], key="queue_events")
+        if picked:
+            st.query_params["event"] = picked
+            st.rerun(scope="fragment")
+    with right:
+        happenings.show_event(viewer, rows[at], clips[at], key="clip_events")
 
 
-def _camera(source: str) -> str:
-    return "Sightline" if source == PROGRAM else source
-
-
-def _time(viewer: Viewer, moment: datetime) -> str:
-    return viewer.clock(moment.timestamp(), "%Y-%m-%d %H:%M:%S.%f")[:-5]
-
-
-def _read(
-    connection: Connection, recording: RecordingOptions, chosen: EventFilter, limit: int
-) -> list[dict[str, Any]]:
-    """Rows of the database, and where the recording of each is played, if there are any."""
-    between = chosen.span.start, chosen.span.end
-    rows = queries.read_events(
-        connection, chosen.cameras, between, chosen.sources, kinds=chosen.kinds, limit=limit
-    )
+def make_file(
+    database: Database, cameras: Cameras, search: EventSearch, recording: RecordingOptions, form: str
+) -> bytes:
+    """All that were found as a file, newest first: the columns of the database, and links to recordings."""
+    with database.reading() as connection:
+        rows = read_event_page(connection, cameras, search, limit=CSV_ROWS).rows
     for row in rows if recording.url else ():
         end_time = row["end_time"] and row["end_time"].timestamp()
         row["recording"] = recording.link(row["source"], row["event_time"].timestamp(), end_time)
-    return rows
-
-
-def csv_of(database: Database, chosen: EventFilter, recording: RecordingOptions = NO_RECORDING) -> bytes:
-    """The chosen events as CSV, newest first, with the columns of the database, and links to recordings."""
-    columns = (*CSV_COLUMNS, "recording") if recording.url else CSV_COLUMNS
-    with database.reading() as connection:
-        return as_csv(_read(connection, recording, chosen, CSV_ROWS), columns)
+    return FORMS[form](rows, (*COLUMNS, "recording") if recording.url else COLUMNS)

@@ -1,7 +1,7 @@
 """Overview: every camera's live status, trouble first, with today's totals on top."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
@@ -11,13 +11,14 @@ from sqlalchemy import Connection
 
 from console import theme
 from console.api import Api
-from console.charts import count_chart
-from console.grid import Bucket, Cover, cover_buckets, default_step, runs, stack_counts, steps_for, total
+from console.charts import Bars, count_chart
+from console.grid import Bucket, Cover, cover_buckets, default_step, runs, steps_for, total
 from console.texts import DASH, age, drops, duration, milliseconds, number, percent, safe, step_name
 from console.viewer import Viewer, now
-from sightline.entities import CameraState, CameraStatus, SourceWindow
+from sightline.entities import CameraState, CameraStatus, EventKind, SourceWindow
 from sightline.store.read import queries
-from sightline.store.read.queries import CountSum, CrossingSum, Programs, Watched, is_stale
+from sightline.store.read.camera_now import CameraNow, read_now
+from sightline.store.read.queries import Programs, TotalCount, Watched, is_stale, read_total_counts
 from sightline.store.read.readonly import Database
 from sightline.store.read.seen import Cameras
 from sightline.store.read.spans import Span
@@ -49,11 +50,15 @@ COLUMNS = {
     "Last frame": "num",
     "Today": "num",
     "Last hour": "long",
+    "Last event": "num",
+    "New alerts": "num",
     "Model": "long",
     "Via": "",
 }
 TECHNICAL = {"Latency <small>p50 / p99</small>", "Drops", "Model", "Via"}
 PlaceRow = tuple[str, str, str, str, str, str]  # camera, place, in, out, net, inside now
+FLOW = ("source", "place", "direction")
+Flow = tuple[float, tuple[str, ...], int]  # bucket, what :data:`FLOW` names, crossings
 TOTALS_TTL_S = 2  # shorter than any refresh; however many look, they are read no more often
 DISTINCT = "distinct objects of each camera"
 _STATUSES = TypeAdapter(list[CameraStatus])
@@ -84,13 +89,16 @@ class CameraRowView:
 class Totals:
     """Since midnight in the viewer's zone, and of the last hour; all of one moment, so that they agree."""
 
-    by_class: Mapping[str, int | None]  # distinct objects of each camera; None: not known
-    by_source: Mapping[str, int | None]
-    crossings: Sequence[CrossingSum]
+    by_class: Mapping[str, int | None]  # distinct objects of each camera, the most first; None: not known
+    cameras: Mapping[str, CameraNow]
+    crossings: Sequence[Flow]
     uncovered_s: float
     camera_s: float
+    first: Mapping[str, float]  # when each camera began
     hour: Span
-    hour_counts: Sequence[CountSum]
+    hour_classes: Sequence[TotalCount]
+    hour_sources: Sequence[TotalCount]
+    hour_totals: Mapping[str, int | None]  # by class, the most first
     hour_watched: Sequence[Watched]
 
 
@@ -112,30 +120,40 @@ def show(viewer: Viewer, connection: Connection) -> None:
     window_s = max((item.window_end - item.window_start for item in latest.values()), default=60)
     step_s = default_step(HOUR_S, steps_for(HOUR_S, max(60, round(window_s))))
     today = read_totals(viewer.database, viewer.zone.key, step_s, tuple(sources), viewer.cameras)
-    span, counts, watched = today.hour, today.hour_counts, today.hour_watched
+    span, watched, first = today.hour, today.hour_watched, today.first
     for text in dict.fromkeys(text for row in rows for text in row.notices):
         st.html(f'<div class="sl-notice">{safe(text)}</div>')
     theme.show_places(flow_rows(statuses, today.crossings, now()), "today")
     st.html(_tiles(rows, today, viewer))
-    _, by_source = stack_counts(counts, lambda source, _: source)
+    by_source: dict[str, dict[float, int]] = {}
+    for sum_ in today.hour_sources:
+        by_source.setdefault(sum_.name, {})[sum_.bucket] = sum_.count or 0
     body = []
     for row in rows:
         name = row.status.source
-        sums = {bucket: series[name] for bucket, series in by_source.items() if name in series}
-        spark = _spark(cover_buckets(span, watched, [name], now()), sums, span)
+        buckets = cover_buckets(span, watched, [name], first, now())
         tone = f"{row.tone}-row" if row.tone in {"bad", "warn"} else ""
-        body.append((tone, _cells(row, today.by_source.get(name, 0), spark, now(), viewer)))
+        spark = _spark(buckets, by_source.get(name, {}), span)
+        body.append((tone, _cells(row, today.cameras[name], spark, now(), viewer)))
     st.html(theme.table({head: kind for head, kind in COLUMNS.items() if is_shown(head, viewer)}, body))
-    totals, series = stack_counts(counts, lambda _, item_class: item_class)
-    colours = theme.colours([name for name, _ in totals])
-    buckets = cover_buckets(span, watched, sources, now())
-    which = "all cameras" if len(sources) > 1 else safe(sources[0])
-    st.html(theme.heading("Last hour", f"{which}, per {step_name(step_s)}"))
-    st.html(theme.legend(totals, colours, buckets))
-    chart = count_chart(buckets, series, colours, span, viewer.zone, height=210)
-    st.altair_chart(chart, key="hour_chart", alt="Counts of the last hour")
+    _show_hour(viewer, today, sources, step_s)
     if viewer.cameras is None:  # it is the program's, not a camera's
         st.html(theme.caption(safe(owner_text(queries.read_programs(connection, now())))))
+
+
+def _show_hour(viewer: Viewer, today: Totals, sources: Sequence[str], step_s: int) -> None:
+    """Counts of the last hour by class."""
+    colours = theme.colours(list(today.hour_totals))
+    buckets = cover_buckets(today.hour, today.hour_watched, sources, today.first, now())
+    which = "all cameras" if len(sources) > 1 else safe(sources[0])
+    series: dict[float, dict[str, int | None]] = {}
+    for row in today.hour_classes:
+        series.setdefault(row.bucket, {})[row.name] = row.count
+    st.html(theme.heading("Last hour", f"{which}, per {step_name(step_s)}"))
+    st.html(theme.legend(list(today.hour_totals.items()), colours, buckets))
+    chart = count_chart(Bars(today.hour, viewer.zone, buckets, series, colours), height=210)
+    st.altair_chart(chart, key="hour_chart", alt="Counts of the last hour")
+    theme.figures_table("hour", today.hour, buckets, series, list(today.hour_totals), viewer)
 
 
 def is_shown(head: str, viewer: Viewer) -> bool:
@@ -152,18 +170,16 @@ def owner_text(programs: Programs) -> str:
     return " · ".join(filter(None, (owner, *waiting)))
 
 
-def flow_rows(
-    statuses: Sequence[CameraStatus], crossings: Sequence[CrossingSum], at: float
-) -> list[PlaceRow]:
+def flow_rows(statuses: Sequence[CameraStatus], crossings: Sequence[Flow], at: float) -> list[PlaceRow]:
     """Every line with its crossings in, out and net, then every zone with how many are in it now.
 
     In is forward, out is backward, as docs/rules.md says.
     """
     flows: Counter[tuple[str, str, str]] = Counter()
     lines = {(status.source, name): None for status in statuses for name in status.lines}
-    for row in crossings:
-        flows[row.source, row.place, row.direction] += row.count
-        lines[row.source, row.place] = None  # also one that is configured no longer
+    for _, (source, place, direction), count in crossings:
+        flows[source, place, direction] += count
+        lines[source, place] = None  # also one that is configured no longer
     rows: list[PlaceRow] = []
     for source, name in lines:
         into, out = (flows[source, name, way] for way in ("forward", "backward"))
@@ -225,18 +241,25 @@ def read_totals(
     with database.reading() as connection:
         # The day last: what comes meanwhile may not be in the hour alone.
         of_hour = (
-            queries.read_counts(connection, _cameras, hour, sources),
+            read_total_counts(connection, _cameras, hour, sources, "item_class"),
+            read_total_counts(connection, _cameras, hour, sources, "source"),
+            by_size(read_total_counts(connection, _cameras, hour.whole(), sources, "item_class")),
             queries.read_watched(connection, _cameras, hour, sources),
         )
-        counts = queries.read_counts(connection, _cameras, day, sources)
-        watched = queries.read_watched(connection, _cameras, day, sources)
-        crossings = queries.read_crossings(connection, _cameras, day, sources)
+        by_class = by_size(read_total_counts(connection, _cameras, day, sources, "item_class"))
+        cameras = {row.source: row for row in read_now(connection, _cameras, sources, at, day.zone)}
+        only = {"kind": [EventKind.CROSSING.value]}
+        crossings = queries.read_event_counts(connection, _cameras, day, sources, FLOW, only)
         first = queries.read_first_windows(connection, _cameras, sources)
-    by_class = dict(stack_counts(counts, lambda _, item_class: item_class)[0])
-    by_source = dict(stack_counts(counts, lambda source, _: source)[0])
     expected = sum(max(0.0, at - max(day.start, start)) for start in first.values())
-    uncovered = max(0.0, expected - sum(row.watched_s for row in watched))
-    return Totals(by_class, by_source, crossings, uncovered, expected, hour, *of_hour)
+    uncovered = max(0.0, expected - sum(row.watched_today_s for row in cameras.values()))
+    return Totals(by_class, cameras, crossings, uncovered, expected, first, hour, *of_hour)
+
+
+def by_size(rows: Iterable[TotalCount]) -> dict[str, int | None]:
+    """Totals of one bucket by name, the most first, since the first ones get a colour of their own."""
+    ordered = sorted(rows, key=lambda row: (-(row.count or 0), row.name))
+    return {row.name: row.count for row in ordered}
 
 
 def _tiles(rows: list[CameraRowView], today: Totals, viewer: Viewer) -> str:
@@ -263,12 +286,7 @@ def _tiles(rows: list[CameraRowView], today: Totals, viewer: Viewer) -> str:
     if viewer.engineer:
         slowest = f"{milliseconds(latency or None)} <small>ms</small>"
         items.append(("Slowest p99 latency", slowest, "a packet's arrival to its tracks", ""))
-    parts = (
-        f'<div class="sl-tile {tone}"><div class="sl-label">{safe(label)}</div>'
-        f'<div class="sl-value">{value}</div><div class="sl-note">{note}</div></div>'
-        for label, value, note, tone in items
-    )
-    return f'<div class="sl-tiles">{"".join(parts)}</div>'
+    return theme.tiles(items)
 
 
 def _spark(buckets: Sequence[Bucket], counts: Mapping[float, int], span: Span) -> str:
@@ -288,7 +306,7 @@ def _spark(buckets: Sequence[Bucket], counts: Mapping[float, int], span: Span) -
 
 
 def _cells(
-    row: CameraRowView, today: int | None, spark: str, at: float, viewer: Viewer
+    row: CameraRowView, lately: CameraNow, spark: str, at: float, viewer: Viewer
 ) -> list[str | tuple[str, str]]:
     """The cells of :data:`COLUMNS`."""
     status, frame = row.status, row.status.last_frame_time
@@ -300,7 +318,6 @@ def _cells(
         tone = "" if row.coverage >= 0.95 else "warn" if row.coverage >= 0.5 else "bad"
         bar = f'<span class="sl-bar {tone}"><i style="width:{round(row.coverage * 100)}%"></i></span>'
         coverage = f"<span>{bar}{percent(row.coverage)}</span>"
-    exact = viewer.clock(frame, "%Y-%m-%d %H:%M:%S") if frame else ""
     decoder = f"decoder {status.decoder}" if status.decoder else ""
     how = safe("; ".join(filter(None, (decoder, status.transport_message))))  # and why not in a faster way
     cells: list[str | tuple[str, str]] = [
@@ -310,9 +327,11 @@ def _cells(
         latency if row.is_live else unknown,
         coverage,
         f"<span>{drops(status)}</span>",
-        (f"{age(at - frame)} ago" if frame else "none yet", f'title="{exact}"'),
-        number(today),
+        theme.ago(frame, at, viewer, "none yet"),
+        number(lately.today),
         spark,
+        theme.ago(lately.last_event_time, at, viewer, "none"),
+        f'<b class="bad">{lately.new_alerts}</b>' if lately.new_alerts else "0",
         f"<small>{safe(status.model_version) or DASH}</small>",
         (f"<small>{safe(status.transport) or DASH}</small>", f'title="{how}"'),
     ]

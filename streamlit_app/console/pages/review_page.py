@@ -8,11 +8,11 @@ import streamlit as st
 from sqlalchemy import Connection
 
 from console import theme
-from console.components.review_components import QueueRow, alarm_strip, alert_queue, clip_player
-from console.texts import ALERT_WORDS, OVER_UNSEEN, duration, happened, percent, safe
+from console.components.review_components import QueueRow, alarm_strip, alert_queue, files_of, show_clip
+from console.texts import ALERT_WORDS, OVER_UNSEEN, PROGRAM, duration, happened, percent, safe
 from console.viewer import Viewer, now
 from sightline.access.rights import Right
-from sightline.entities import Alert, AlertState, Clip, ClipState
+from sightline.entities import Alert, AlertState, Clip
 from sightline.store.read.kept_clips import read_clips
 from sightline.store.read.reviewed_alerts import (
     OPEN,
@@ -28,7 +28,6 @@ RANGES_S = {"24 h": 86_400, "7 days": 7 * 86_400, "30 days": 30 * 86_400}
 MAX_ALERTS = 200
 MAX_CLIPS = 500
 CLIP_S = 3600.0  # no clip is longer
-PROGRAM = "Sightline"
 #: What one does with an alert: label, state, icon, key.
 DEEDS = (
     ("Acknowledge", AlertState.ACKNOWLEDGED, "check", "A"),
@@ -112,11 +111,6 @@ def clips_of(alerts: Sequence[Alert], clips: Sequence[Clip]) -> dict[str, Clip]:
     return {alert_id: clip for alert_id, clip in found if clip is not None}
 
 
-def files_of(clip: Clip) -> str:
-    """Where the files of a clip are asked for."""
-    return f"/api/v1/cameras/{quote(clip.source, safe='')}/clips/{clip.start_time!r}"
-
-
 def title_of(alert: Alert) -> str:
     """What has happened, in a few words."""
     what = happened(alert.kind, alert.place, alert.item_class)
@@ -147,14 +141,7 @@ def _show_alert(viewer: Viewer, alert: Alert, clip: Clip | None, ids: Sequence[s
     moment = viewer.clock(alert.event_time, "%A, %-d %B, %H:%M:%S")
     shown = f"{moment} · {word_of(alert)}"
     st.html(f'<h2 class="sl-camera">{safe(title_of(alert))}</h2><span class="idle">{shown}</span>')
-    if clip is None or clip.state is not ClipState.FINISHED:
-        growing = clip is not None and clip.state is ClipState.RECORDING
-        problem = "The clip is still being recorded." if growing else "There is no clip of it."
-        remedy = "It appears here by itself." if growing else "Clips are kept where clips.enabled is set."
-        theme.state(problem, remedy, icon="movie" if growing else "videocam_off")
-    else:
-        label = f"{title_of(alert)}, {moment}"
-        clip_player(clip, files_of(clip), alert.events, label)
+    show_clip(clip, alert.events, f"{title_of(alert)}, {moment}", key="clip_player")
     _show_deeds(viewer, alert, ids, at)
     facts = {"Rule": alert.rule, "Severity": alert.severity}
     if alert.count > 1:

@@ -12,7 +12,7 @@ from sightline.store import tables
 from sightline.store.read.queries import read_total_counts, read_watched
 from sightline.store.read.seen import Cameras, seen
 from sightline.store.read.spans import Span
-from sightline.store.rollups import DAY_S, HOUR_S
+from sightline.store.rollups import DAY_S
 
 _EVENTS = tables.table_of(tables.EventRow).c
 _ALERTS = tables.table_of(tables.AlertRow).c
@@ -23,8 +23,7 @@ class CameraNow:
     """One of them."""
 
     source: str
-    hour: int | None  # distinct objects in this hour of the clock; None: not known
-    today: int | None
+    today: int | None  # distinct objects; None: not known
     watched_today_s: float
     last_event_time: float | None  # epoch seconds
     new_alerts: int
@@ -33,13 +32,9 @@ class CameraNow:
 def read_now(
     connection: Connection, cameras: Cameras, sources: Sequence[str], now: float, zone: tzinfo
 ) -> list[CameraNow]:
-    """Each of the sources, in their order; hour and day are those of the zone."""
-    names = seen(cameras, sources)
-    hour, today = (Span.over(now, now + 1e-3, step_s, zone) for step_s in (HOUR_S, DAY_S))
-    in_hour, in_day = (
-        {row.name: row.count for row in read_total_counts(connection, None, span, names, "source")}
-        for span in (hour, today)
-    )
+    """Each of the sources, in their order; the day is that of the zone."""
+    names, today = seen(cameras, sources), Span.over(now, now + 1e-3, DAY_S, zone)
+    counts = {row.name: row.count for row in read_total_counts(connection, None, today, names, "source")}
     watched = {row.source: row.watched_s for row in read_watched(connection, None, today, names)}
     newest = sa.select(func.max(_EVENTS.event_time))
     last = {name: connection.scalar(newest.where(_EVENTS.source == name)) for name in names}
@@ -49,8 +44,7 @@ def read_now(
     return [
         CameraNow(
             source=name,
-            hour=in_hour.get(name, 0),
-            today=in_day.get(name, 0),
+            today=counts.get(name, 0),
             watched_today_s=watched.get(name, 0.0),
             last_event_time=time.timestamp() if (time := last[name]) is not None else None,
             new_alerts=alerts.get(name, 0),

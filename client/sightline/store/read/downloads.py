@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -30,6 +30,13 @@ def as_parquet(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> byt
     out = io.BytesIO()
     parquet.write_table(table, out, compression="zstd")
     return out.getvalue()
+
+
+#: By what they are called.
+FORMS: Mapping[str, Callable[[Sequence[Mapping[str, Any]], Sequence[str]], bytes]] = {
+    "CSV": as_csv,
+    "Parquet": as_parquet,
+}
 
 
 def _value(value: Any) -> Any:

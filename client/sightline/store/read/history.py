@@ -1,5 +1,6 @@
 """Counts of a longer time: when in the week, what counted, and rows for a table or a file."""
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
@@ -10,22 +11,29 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, func, select
 
+from sightline.entities import EventKind
 from sightline.store import tables
 from sightline.store.read.queries import (
     CountSum,
     read_counts,
+    read_event_counts,
     read_first_windows,
     read_latest_windows,
     read_watched,
 )
 from sightline.store.read.seen import Cameras, seen
 from sightline.store.read.spans import Span
-from sightline.store.read.sums import moments, within
-from sightline.store.rollups import DAY_S, HOUR_S
+from sightline.store.read.sums import within
+from sightline.store.rollups import DAY_S, HOUR_S, WINDOWS
 
-_COUNTS, _SECONDS, _WINDOWS = (
+_COUNTS, _SECONDS, _WINDOWS, _EXPIRIES = (
     tables.table_of(model)
-    for model in (tables.CountRollupRow, tables.SourceRollupRow, tables.SourceWindowRow)
+    for model in (
+        tables.CountRollupRow,
+        tables.SourceRollupRow,
+        tables.SourceWindowRow,
+        tables.ExpiryRow,
+    )
 )
 
 
@@ -68,6 +76,26 @@ class CountLine:
     coverage: float  # 0..1 of the time that has passed since the camera began
 
 
+@dataclass(frozen=True, slots=True)
+class FlowLine:
+    """How many events of one kind there were at a line or a zone."""
+
+    source: str
+    place: str
+    direction: str  # empty: it has none
+    item_class: str
+    count: int
+    window_start: datetime
+    window_end: datetime  # not after now
+    coverage: float  # as of CountLine
+
+
+def read_windows_since(connection: Connection) -> float:
+    """From when on there are windows; of the time before only the hours are kept. 0: all are kept."""
+    until = connection.scalar(select(_EXPIRIES.c.until).where(_EXPIRIES.c.kind == WINDOWS))
+    return 0.0 if until is None else float(until.timestamp())
+
+
 def read_heat_map(
     connection: Connection,
     cameras: Cameras,
@@ -80,30 +108,27 @@ def read_heat_map(
 
     In a zone that is not whole hours from UTC an hour counts where it begins.
     """
-    start, end = between
-    hours = range(-(-int(start) // HOUR_S) * HOUR_S, int(end) // HOUR_S * HOUR_S, HOUR_S)
-    plan = []
-    for hour in hours:
-        local = datetime.fromtimestamp(hour, zone)
-        plan.append((*moments(hour), local.weekday() * 24 + local.hour))
-    columns = sa.column("start", tables.UtcDateTime), sa.column("cell", sa.Integer)
-    step = sa.values(*columns).data(plan or [(*moments(start), 0)]).cte("plan").c
+    start, end = -(-between[0] // HOUR_S) * HOUR_S, between[1] // HOUR_S * HOUR_S
 
-    def sums(table: sa.Table, figure: str, *where: Any) -> dict[int, float]:
+    def sums(table: sa.Table, figure: str, *where: Any) -> Counter[int]:
         row = table.c
-        here = (
-            row.period_s == HOUR_S,
-            row.period_start == step.start,
-            row.source.in_(seen(cameras, sources)),
-        )
-        query = select(step.cell, func.sum(row[figure])).where(*here, *where).group_by(step.cell)
-        return {cell: float(total or 0) for cell, total in connection.execute(query)} if plan else {}
+        here = row.source.in_(seen(cameras, sources)), row.period_s == HOUR_S
+        # By camera first: so the rows are added up in the order in which they lie, and few are left to sort.
+        hours = select(row.source, row.period_start, func.sum(row[figure]).label("sum"))
+        hours = hours.where(*here, *within(row.period_start, start, end), *where)
+        hour = hours.group_by(row.source, row.period_start).subquery().c
+        cells: Counter[int] = Counter()
+        for time, total in connection.execute(
+            select(hour.period_start, func.sum(hour["sum"])).group_by(hour.period_start)
+        ):
+            local = time.astimezone(zone)
+            cells[local.weekday() * 24 + local.hour] += total or 0
+        return cells
 
     counts = sums(_COUNTS, "count", *([_COUNTS.c.item_class.in_(classes)] if classes else []))
     watched = sums(_SECONDS, "watched_s")
     return [
-        HeatCell(*divmod(cell, 24), int(counts.get(cell, 0)), watched.get(cell, 0.0) / HOUR_S)
-        for cell in range(168)
+        HeatCell(*divmod(cell, 24), int(counts[cell]), float(watched[cell]) / HOUR_S) for cell in range(168)
     ]
 
 
@@ -175,35 +200,78 @@ def read_count_table(
     and after ``now``, is in no line.
     """
     names = seen(cameras, sources)
-    first = read_first_windows(connection, None, names)
-    watched = {(row.source, row.bucket): row.watched_s for row in read_watched(connection, None, span, names)}
     counts: dict[tuple[str, float], list[CountSum]] = {}
     for row in read_counts(connection, None, span, names):
         if not classes or row.item_class in classes:
             counts.setdefault((row.source, row.bucket), []).append(row)
     lines = []
-    for start, end in pairwise(span.edges):
-        for source in sorted(names):
-            until = min(end, now)
-            expected_s = until - max(start, first.get(source, until))
-            if expected_s <= 0:
-                continue
-            rows = counts.get((source, start), [])
-            if not any(row.count != 0 for row in rows):
-                rows = [CountSum(source, "", start, 0, 0), *rows]
-            for row in rows:
-                seconds = watched.get((source, start), 0.0) - row.blind_s
-                coverage = round(min(1.0, max(0.0, seconds) / expected_s), 4)
-                known = row.count != 0 or coverage > 0
-                lines.append(
-                    CountLine(
-                        source=source,
-                        item_class=row.item_class,
-                        count=row.count if known else None,
-                        window_start=datetime.fromtimestamp(start, UTC),
-                        window_end=datetime.fromtimestamp(until, UTC),
-                        arrivals=row.arrivals if known else None,
-                        coverage=coverage,
-                    )
+    for part in _covered(connection, span, names, now):
+        rows = counts.get((part.source, part.start), [])
+        if not any(row.count != 0 for row in rows):
+            rows = [CountSum(part.source, "", part.start, 0, 0), *rows]
+        for row in rows:
+            coverage = part.share(row.blind_s)
+            known = row.count != 0 or coverage > 0
+            lines.append(
+                CountLine(
+                    source=part.source,
+                    item_class=row.item_class,
+                    count=row.count if known else None,
+                    window_start=datetime.fromtimestamp(part.start, UTC),
+                    window_end=datetime.fromtimestamp(part.end, UTC),
+                    arrivals=row.arrivals if known else None,
+                    coverage=coverage,
                 )
+            )
     return lines
+
+
+def read_flow_table(
+    connection: Connection,
+    cameras: Cameras,
+    span: Span,
+    sources: Sequence[str],
+    now: float,
+    kind: EventKind,
+    classes: Collection[str] = (),
+) -> list[FlowLine]:
+    """Events of a kind by bucket, camera, place, direction and class; where there was none is no line."""
+    names = seen(cameras, sources)
+    by = ("source", "place", "direction", "item_class")
+    only: dict[str, Collection[str]] = {"kind": [kind.value], **({"item_class": classes} if classes else {})}
+    parts = {(part.source, part.start): part for part in _covered(connection, span, names, now)}
+    lines = []
+    for bucket, (source, place, direction, item_class), count in read_event_counts(
+        connection, None, span, names, by, only
+    ):
+        part = parts.get((source, bucket)) or _Covered(source, bucket, min(now, span.end), 0.0, 1.0)
+        start, end = (datetime.fromtimestamp(time, UTC) for time in (part.start, part.end))
+        lines.append(FlowLine(source, place, direction, item_class, count, start, end, part.share()))
+    return lines
+
+
+@dataclass(frozen=True, slots=True)
+class _Covered:
+    """What of a bucket has passed since a camera began, and how much of that it watched."""
+
+    source: str
+    start: float
+    end: float
+    watched_s: float
+    expected_s: float
+
+    def share(self, blind_s: float = 0.0) -> float:
+        """0..1."""
+        return round(min(1.0, max(0.0, self.watched_s - blind_s) / self.expected_s), 4)
+
+
+def _covered(connection: Connection, span: Span, names: Sequence[str], now: float) -> Iterator[_Covered]:
+    """By bucket and camera."""
+    first = read_first_windows(connection, None, names)
+    watched = {(row.source, row.bucket): row.watched_s for row in read_watched(connection, None, span, names)}
+    for start, end in pairwise(span.edges):
+        until = min(end, now)
+        for source in sorted(names):
+            expected_s = until - max(start, first.get(source, until))
+            if expected_s > 0:
+                yield _Covered(source, start, until, watched.get((source, start), 0.0), expected_s)

@@ -1,6 +1,6 @@
 """Clips as the database knows them, for what deletes them and what compares them with the files."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -88,6 +88,27 @@ def read_clips(
     query = sa.select(*_CLIPS).where(_CLIPS.source.in_(seen(cameras, sources)), *begun)
     rows = connection.execute(query.order_by(_CLIPS.start_time.desc(), _CLIPS.source).limit(limit))
     return [_clip(row) for row in rows.mappings()]
+
+
+def read_clips_at(
+    connection: Connection, cameras: Cameras, moments: Collection[tuple[str, float]]
+) -> list[Clip]:
+    """Of each moment of a camera, the last clip that had begun by then: if any shows it, that one does."""
+    rows = [
+        (source, datetime.fromtimestamp(time, UTC)) for source, time in moments if seen(cameras, [source])
+    ]
+    if not rows:
+        return []
+    columns = sa.column("source", sa.String), sa.column("time", tables.UtcDateTime)
+    moment, earlier = (
+        sa.values(*columns).data(rows).cte("moments").c,
+        tables.table_of(tables.ClipRow).alias().c,
+    )
+    begun = earlier.source == moment.source, earlier.start_time <= moment.time
+    last = sa.select(sa.func.max(earlier.start_time)).where(*begun).scalar_subquery()  # one step down the key
+    key = sa.select(moment.source, last.label("start_time")).distinct().cte("keys").c
+    here = _CLIPS.source == key.source, _CLIPS.start_time == key.start_time
+    return [_clip(row) for row in connection.execute(sa.select(*_CLIPS).where(*here)).mappings()]
 
 
 def _clip(row: Mapping[Any, Any]) -> Clip:

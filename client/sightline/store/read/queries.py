@@ -11,11 +11,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from itertools import groupby
-from operator import itemgetter
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, and_, func, select
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from sightline.config.groups import SOURCE
 from sightline.entities import CameraState, CameraStatus, DriftWindow, EventKind, SourceWindow
@@ -32,7 +30,6 @@ DAY_S = rollups.DAY_S
 STALE_AFTER_S = 10.0
 _REST = {field.name for field in fields(CameraStatus)} - {"source", "state", "message", "status_time"}
 _CAMERAS = tables.table_of(tables.CameraRow).c
-_COUNTS = tables.table_of(tables.CountWindowRow).c
 _WINDOWS = tables.table_of(tables.SourceWindowRow).c
 _EVENTS = tables.table_of(tables.EventRow).c
 _HOURLY = tables.table_of(tables.SourceRollupRow).c
@@ -80,17 +77,6 @@ class TotalCount:
     bucket: float
     count: int | None
     arrivals: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class CrossingSum:
-    """How often a line was crossed one way in one bucket."""
-
-    source: str
-    place: str
-    direction: str  # forward or backward
-    bucket: float
-    count: int
 
 
 # -- cameras and windows ----------------------------------------------------------------------------------
@@ -186,17 +172,26 @@ def read_total_counts(
     span: Span,
     sources: Sequence[str],
     by: Literal["source", "item_class"],
+    classes: Collection[str] = (),
 ) -> list[TotalCount]:
-    """Distinct tracks by bucket and camera, or class, summed over the classes, or the cameras."""
+    """Distinct tracks by bucket and camera, or class, summed over the classes, or the cameras.
+
+    No ``classes`` are all of them.
+    """
+    rows = _counts(connection, span, seen(cameras, sources), (by,), classes)
     return [
         TotalCount(name, bucket, count, arrivals)
-        for bucket, (name,), count, arrivals, _ in _counts(connection, span, seen(cameras, sources), (by,))
+        for bucket, (name,), count, arrivals, _ in rows
         if count != 0
     ]
 
 
 def _counts(
-    connection: Connection, span: Span, sources: Sequence[str], by: Sequence[str]
+    connection: Connection,
+    span: Span,
+    sources: Sequence[str],
+    by: Sequence[str],
+    classes: Collection[str] = (),
 ) -> Iterator[tuple[float, tuple[str, ...], int | None, int | None, float]]:
     """Bucket, names, count, arrivals, blind_s.
 
@@ -205,15 +200,14 @@ def _counts(
     if not sources:
         return
     parts = Parts.of(connection, span, sources, COUNTS)
-    rows = sums_of(connection, span, sources, COUNTS, by, parts=parts)
-    if any(
-        row[-2] for row in rows
-    ):  # arrivals that are not known: a day's may be, though not all of its hours'
-        rows = sums_of(connection, span, sources, COUNTS, by, parts=(parts := parts.without_days()))
+    only = {"item_class": classes} if classes else None
+    rows = sums_of(connection, span, sources, COUNTS, by, parts=parts, only=only)
+    if any(row[-2] for row in rows):  # arrivals are not known: a day's may not be, though some hours' are
+        parts = parts.without_days()
+        rows = sums_of(connection, span, sources, COUNTS, by, parts=parts, only=only)
     width = 1 + len(by)
-    firsts = {
-        tuple(row[:width]): tuple(row[width:]) for row in first_counts(connection, span, sources, parts, by)
-    }
+    first_rows = first_counts(connection, span, sources, parts, by, classes)
+    firsts = {tuple(row[:width]): tuple(row[width:]) for row in first_rows}
     for row in rows:
         key, (arrivals, blind_s, unknown, _) = tuple(row[:width]), row[width:]
         counted, arrived, not_known, lacking = firsts.get(key, (0, 0, 0, 0))
@@ -256,40 +250,6 @@ def read_watched(
     ]
 
 
-def read_window_rows(
-    connection: Connection, cameras: Cameras, span: Span, sources: Sequence[str], limit: int
-) -> list[dict[str, Any]]:
-    """Stored windows as in the database, with the class's ``coverage``; the newest rows, oldest first.
-
-    A watched window without counts is a row with an empty class, count and arrivals 0; one of which nothing
-    was watched, and a class that the model lacked, have None there: that is not a zero. Arrivals are None as
-    well in rows of earlier releases. At most ``limit`` rows.
-    """
-    count, row = _COUNTS, _WINDOWS
-    same = [count[name] == row[name] for name in ("source", "window_start", "window_end")]
-    order = (row.window_start.desc(), row.source.desc(), count.item_class.desc())
-    columns = (count.id, row.source, count.item_class, count.count, row.window_start, row.window_end)
-    class_coverage = count.coverage.label("seen")
-    query = select(*columns, count.created_at, count.arrivals, row.coverage, class_coverage)
-    query = query.order_by(*order).limit(limit)
-    query = query.join_from(row.source.table, count.source.table, and_(*same), isouter=True)
-    query = query.where(*_within(row.window_start, (span.start, span.end), seen(cameras, sources)))
-    rows: list[dict[str, Any]] = []
-    found = map(dict, connection.execute(query).mappings())
-    for _, group in groupby(found, key=itemgetter("window_start", "source")):
-        rows += (window := list(group))
-        if all(item["seen"] is not None and not item["count"] for item in window):
-            counted = ("id", "item_class", "count", "created_at", "arrivals", "seen")
-            rows.append({**window[0], **dict.fromkeys(counted)})  # of the classes that could be seen
-    for item in rows:
-        if (own := item.pop("seen")) is not None:
-            item["coverage"] = own
-        if not item["count"]:
-            item["count"] = item["arrivals"] = 0 if item["coverage"] else None
-        item["item_class"] = item["item_class"] or ""
-    return rows[:limit][::-1]
-
-
 # -- events and hours of the drift watch -------------------------------------------------------------------
 
 
@@ -313,15 +273,6 @@ def read_events(
     return [dict(row) for row in connection.execute(query).mappings()]
 
 
-def read_crossings(
-    connection: Connection, cameras: Cameras, span: Span, sources: Sequence[str]
-) -> list[CrossingSum]:
-    """Crossings by camera, line and direction, summed in each bucket; a bucket without one has no row."""
-    by = ("source", "place", "direction")
-    rows = read_event_counts(connection, cameras, span, sources, by, {"kind": [EventKind.CROSSING.value]})
-    return [CrossingSum(source, place, way, bucket, count) for bucket, (source, place, way), count in rows]
-
-
 def read_event_counts(
     connection: Connection,
     cameras: Cameras,
@@ -338,12 +289,6 @@ def read_event_counts(
     width = 1 + len(by)
     rows = sums_of(connection, span, seen(cameras, sources), EVENTS, by, only=only)
     return [(span.edges[row[0]], tuple(row[1:width]), int(row[width])) for row in rows if row[width]]
-
-
-def has_events(connection: Connection, cameras: Cameras, sources: Sequence[str]) -> bool:
-    """Whether any of ``sources`` has ever made an event."""
-    query = select(_EVENTS.id).where(_EVENTS.source.in_(seen(cameras, sources))).limit(1)
-    return connection.execute(query).first() is not None
 
 
 def read_hours(url: str, cameras: Cameras, since: float = 0.0) -> list[DriftWindow]:

@@ -1,7 +1,7 @@
 """Intervals of time, cut into buckets that begin on round times of a zone."""
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cached_property
 from math import ceil
@@ -57,6 +57,15 @@ class Span:
             return (moment.replace(tzinfo=None) - timedelta(days=7)).replace(tzinfo=self.zone).timestamp()
 
         return Span.over(earlier(self.start), earlier(self.end), self.step_s, self.zone)
+
+    def before(self, time: float) -> "Span | None":
+        """Those of the buckets that are over at a time; None: not even the first."""
+        edges = tuple(edge for edge in self.edges if edge <= time)
+        return replace(self, end=edges[-1], edges=edges) if len(edges) > 1 else None
+
+    def whole(self) -> "Span":
+        """The same time as a single bucket, for totals."""
+        return replace(self, step_s=round(self.end - self.start), edges=(self.start, self.end))
 
     @cached_property
     def period_s(self) -> int:

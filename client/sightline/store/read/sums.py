@@ -182,12 +182,18 @@ def _buckets(span: Span, part: tuple[float, float]) -> sa.CTE:
 
 
 def first_counts(
-    connection: Connection, span: Span, sources: Sequence[str], parts: Parts, by: Sequence[str]
+    connection: Connection,
+    span: Span,
+    sources: Sequence[str],
+    parts: Parts,
+    by: Sequence[str],
+    classes: Collection[str] = (),
 ) -> list[tuple[Any, ...]]:
     """What the first window or hour of each bucket counted, by bucket (its number) and the names ``by``.
 
-    It is the first one in which the camera counted anything, of whatever class. Then come: sums of counts
-    and of arrivals, how many arrivals are not known, and how many counts, as where windows overlap.
+    It is the first one in which the camera counted anything, of whatever class; of it ``classes`` are summed
+    (empty: all). Then come: sums of counts and of arrivals, how many arrivals are not known, and how many
+    counts, as where windows overlap.
     """
     buckets = _buckets(span, (span.start, span.end))
     cameras = sa.values(sa.column("source", sa.String)).data([(name,) for name in sources]).cte("of_cameras")
@@ -221,7 +227,8 @@ def first_counts(
     unknown = (each["count"].is_(None)) | (each.alike > 1)
     sums = [func.sum(each["count"]), func.sum(each.arrivals)]
     sums += [func.sum(sa.case((where, 1), else_=0)) for where in (each.arrivals.is_(None), unknown)]
-    return [tuple(row) for row in connection.execute(select(*keys, *sums).group_by(*keys))]
+    query = select(*keys, *sums).where(each.item_class.in_(classes) if classes else sa.true())
+    return [tuple(row) for row in connection.execute(query.group_by(*keys))]
 
 
 def within(time: Any, start: float, end: float) -> tuple[ColumnElement[bool], ColumnElement[bool]]:

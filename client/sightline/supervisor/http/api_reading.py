@@ -26,7 +26,7 @@ from sightline.store.read.queries import (
 )
 from sightline.store.read.readonly import Database
 from sightline.store.read.seen import seen
-from sightline.store.read.spans import Span
+from sightline.store.read.spans import WEEK_S, Span
 from sightline.store.tables import with_epochs
 from sightline.supervisor.control import Control
 from sightline.supervisor.http.endpoint import LAST, Call, Endpoint, Taken, not_there
@@ -53,7 +53,9 @@ class OfCameras(Taken):
 class CountsQuery(OfCameras):
     """Which counts, in which buckets."""
 
-    step_s: int = Field(3600, ge=1, le=86_400, description="Length of a bucket; 86400: days of the zone.")
+    step_s: int = Field(
+        3600, ge=1, le=WEEK_S, description="Length of a bucket; 86400 and 604800: days and weeks of the zone."
+    )
     zone: str = Field("UTC", description="The time zone in which buckets begin at round times.")
 
     @field_validator("zone")

@@ -1,0 +1,234 @@
+"""The figures of the page Counts: what its charts, tables and files are made of. No Streamlit here."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from sqlalchemy import Connection
+
+from console.grid import Bucket, cover_buckets, total, uncovered_s
+from sightline.entities import EventKind
+from sightline.store.read.downloads import FORMS
+from sightline.store.read.history import (
+    CountLine,
+    FlowLine,
+    Mark,
+    read_count_table,
+    read_flow_table,
+    read_marks,
+    read_windows_since,
+)
+from sightline.store.read.queries import (
+    CountSum,
+    Watched,
+    read_counts,
+    read_event_counts,
+    read_first_windows,
+    read_total_counts,
+    read_watched,
+)
+from sightline.store.read.seen import Cameras
+from sightline.store.read.spans import Span
+from sightline.store.rollups import HOUR_S
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """What the bars are made of.
+
+    Attributes:
+        what: is counted, in words.
+        note: what the words mean.
+        kind: of the events that are counted; None: distinct objects.
+        names: columns that tell the series apart.
+    """
+
+    what: str
+    note: str
+    kind: EventKind | None
+    names: tuple[str, ...]
+
+
+_DISTINCT = (
+    "Every figure is a number of distinct objects, each camera's for itself: one that is seen in two bars "
+    "stands in both, and once in the total. Unknown: counted before Sightline told arrivals apart."
+)
+_CROSSINGS = "Every crossing counts: an object that comes in, goes out and comes in again is three."
+#: By what counts are shown.
+SPLITS = {
+    "Class": Split("objects", _DISTINCT, None, ("item_class",)),
+    "Camera": Split("objects", _DISTINCT, None, ("source",)),
+    "Zone": Split(
+        "entries into zones",
+        "Every entry counts: an object that leaves a zone and comes back is two.",
+        EventKind.ENTER,
+        ("source", "place"),
+    ),
+    "Line": Split("crossings of lines", _CROSSINGS, EventKind.CROSSING, ("source", "place")),
+    "Direction": Split(
+        "crossings by direction",
+        f"{_CROSSINGS} Forward is in, backward is out.",
+        EventKind.CROSSING,
+        ("source", "place", "direction"),
+    ),
+}
+_Row = tuple[str, float, int | None]  # series, bucket, number; None: not known
+Series = Mapping[float, Mapping[str, int | None]]  # by bucket and name; None: not known
+
+
+@dataclass(frozen=True, slots=True)
+class CountChoice:
+    """What somebody wants to see counted."""
+
+    cameras: Cameras  # that they see
+    span: Span
+    sources: tuple[str, ...]
+    classes: tuple[str, ...]  # empty: all
+    by: str  # a key of SPLITS
+
+    @property
+    def split(self) -> Split:
+        """What the bars are made of."""
+        return SPLITS[self.by]
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What one range shows."""
+
+    totals: tuple[tuple[str, int | None], ...]  # of the whole range, the most first
+    series: Series
+    together: tuple[Bucket, ...]  # of all cameras
+    covers: Mapping[str, tuple[Bucket, ...]]  # of each
+    first: Mapping[str, float]  # when each camera's first window began
+    longest_window_s: float
+    lacking: tuple[str, ...]  # classes that a model lacked for a time
+    classes: tuple[str, ...]  # that were counted
+    marks: tuple[Mark, ...]
+    gone_before: float  # of the time before, only whole hours are kept; 0: all is
+
+    @property
+    def total(self) -> int | None:
+        """All of it."""
+        return total(count for _, count in self.totals)
+
+    @property
+    def uncovered_s(self) -> float:
+        """Camera seconds that were not watched."""
+        return uncovered_s(self.together)
+
+    @property
+    def coverage(self) -> float:
+        """0..1 of the cameras' time so far."""
+        expected_s = sum(bucket.expected_s for bucket in self.together)
+        return 1.0 - self.uncovered_s / expected_s if expected_s else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class WeekBefore:
+    """The buckets that are over, beside those of the same time a week before."""
+
+    now: int | None
+    then: int | None
+    coverage: float  # of then
+    buckets: Mapping[float, int]  # by the beginning of this week's
+
+
+def read_figures(connection: Connection, choice: CountChoice, at: float) -> Figures:
+    """All of them, as they are at a moment."""
+    cameras, span, names = choice.cameras, choice.span, choice.sources
+    watched = read_watched(connection, cameras, span, names)
+    first = read_first_windows(connection, cameras, names)
+    whole = read_counts(connection, cameras, span.whole(), names)
+    by_camera: dict[str, list[Watched]] = {name: [] for name in names}
+    for row in watched:
+        by_camera[row.source].append(row)
+    covers = {name: tuple(cover_buckets(span, rows, [name], first, at)) for name, rows in by_camera.items()}
+    series: dict[float, dict[str, int | None]] = {}
+    for name, bucket, count in read_series(connection, choice, span):
+        series.setdefault(bucket, {})[name] = count
+    return Figures(
+        totals=tuple(_totals(connection, choice, whole)),
+        series=series,
+        together=tuple(cover_buckets(span, watched, names, first, at)),
+        covers=covers,
+        first=first,
+        longest_window_s=max((row.longest_window_s for row in watched), default=0.0),
+        lacking=tuple(sorted({f"{row.item_class} ({row.source})" for row in whole if row.blind_s})),
+        classes=tuple(sorted({row.item_class for row in whole})),
+        marks=tuple(read_marks(connection, cameras, (span.start, span.end), names)),
+        gone_before=read_windows_since(connection) if span.step_s < HOUR_S else 0.0,
+    )
+
+
+def read_series(connection: Connection, choice: CountChoice, span: Span) -> list[_Row]:
+    """The numbers of the charts, summed by the database."""
+    split = choice.split
+    if split.kind is None:
+        by: Literal["source", "item_class"] = "source" if split.names == ("source",) else "item_class"
+        rows = read_total_counts(connection, choice.cameras, span, choice.sources, by, choice.classes)
+        return [(row.name, row.bucket, row.count) for row in rows]
+    only = {"kind": [split.kind.value], **({"item_class": choice.classes} if choice.classes else {})}
+    found = read_event_counts(connection, choice.cameras, span, choice.sources, split.names, only)
+    return [(" · ".join(names), bucket, count) for bucket, names, count in found]
+
+
+def _totals(
+    connection: Connection, choice: CountChoice, whole: Sequence[CountSum]
+) -> Iterable[tuple[str, int | None]]:
+    """Of the whole range, by series, the most first: the first ones get a colour of their own."""
+    totals: dict[str, int | None] = {}
+    if choice.split.kind is not None:
+        totals = {name: count for name, _, count in read_series(connection, choice, choice.span.whole())}
+    else:
+        [column] = choice.split.names
+        for row in whole:
+            if row.count != 0 and (not choice.classes or row.item_class in choice.classes):
+                name = getattr(row, column)
+                totals[name] = total([totals.get(name, 0), row.count])
+    return sorted(totals.items(), key=lambda item: (-(item[1] or 0), item[0]))
+
+
+def read_week_before(connection: Connection, choice: CountChoice, over: Span) -> WeekBefore | None:
+    """Of the buckets ``over``; None: no camera had begun then."""
+    then = over.week_before()
+    first = read_first_windows(connection, choice.cameras, choice.sources)
+    watched = read_watched(connection, choice.cameras, then, choice.sources)
+    buckets = cover_buckets(then, watched, choice.sources, first, then.end)
+    expected_s = sum(bucket.expected_s for bucket in buckets)
+    if not expected_s:
+        return None
+    sums: dict[float, list[int | None]] = {}
+    for _, time, count in read_series(connection, choice, then):
+        sums.setdefault(time, []).append(count)
+    known = {}
+    for begun, bucket in zip(over.edges, buckets, strict=False):
+        count = total(sums.get(bucket.start, [0]))
+        if count is not None and bucket.watched_s > 0:
+            known[begun] = count
+    now_, then_ = (
+        total(count for *_, count in read_series(connection, choice, span.whole())) for span in (over, then)
+    )
+    return WeekBefore(now_, then_, 1.0 - uncovered_s(buckets) / expected_s, known)
+
+
+def columns_of(choice: CountChoice) -> tuple[str, ...]:
+    """Of the table and the files."""
+    line = CountLine if choice.split.kind is None else FlowLine
+    return tuple(field.name for field in fields(line))
+
+
+def read_rows(connection: Connection, choice: CountChoice, at: float) -> list[dict[str, Any]]:
+    """The lines of the table and the files, oldest first."""
+    cameras, span, names, kind = choice.cameras, choice.span, choice.sources, choice.split.kind
+    lines: Sequence[CountLine | FlowLine]
+    if kind is None:
+        lines = read_count_table(connection, cameras, span, names, at, choice.classes)
+    else:
+        lines = read_flow_table(connection, cameras, span, names, at, kind, choice.classes)
+    return [asdict(line) for line in lines]
+
+
+def file_of(connection: Connection, choice: CountChoice, at: float, form: str) -> bytes:
+    """All lines as a file of a form of :data:`FORMS`."""
+    return FORMS[form](read_rows(connection, choice, at), columns_of(choice))
