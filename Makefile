@@ -8,17 +8,18 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.ready  ## four cameras, Triton, console; Ctrl-C stops everything
 	@$(BIN)/sightline demo $(ARGS)
 
-test: $(VENV)/.ready  ## the tests, with the real parts, in three processes: eight minutes on two cores
-	@$(BIN)/pytest -n 3 -m "not long and not browser" $(ARGS)
+# Each test is in one of four: most of what they take they wait, so there are more processes than cores.
+test: $(VENV)/.ready  ## the tests, with the real parts: eight minutes on two cores
+	@$(BIN)/pytest -n 4 -m "not long and not browser and not fault" $(ARGS)
 
 test-browser: $(VENV)/.ready  ## the console in a headless Chromium
-	@$(BIN)/pytest -m browser $(ARGS)
+	@$(BIN)/pytest -n 2 -m browser $(ARGS)
 
 test-long: $(VENV)/.ready  ## load tests, the self-test as a whole, the wheel in a fresh environment: some minutes more
-	@$(BIN)/pytest -n 2 -m long $(ARGS)
+	@$(BIN)/pytest -n 3 -m "long and not fault" $(ARGS)
 
 test-faults: $(VENV)/.ready  ## every fault of docs/reliability.md provoked, long ones included
-	@$(BIN)/pytest -n 3 -m fault $(ARGS)
+	@$(BIN)/pytest -n 5 -m fault $(ARGS)
 
 soak: $(VENV)/.ready  ## forty minutes: fuzz, sixty dead cameras, then four cameras: drops and memory; ARGS='--minutes 60 --cameras 16'
 	@SIGHTLINE_FUZZ_S=120 $(BIN)/pytest tests/faults/test_fuzz.py

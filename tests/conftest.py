@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import shutil
 import signal
 import tempfile
 import warnings
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,27 +26,59 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # as sightline.models does,
 _numbers = itertools.count(1)
 #: What looks at the machine as a whole, for instance for shared memory that nobody owns: one at a time.
 _WHOLE_MACHINE = ("tests/system/test_system.py", "tests/inference/", "tests/models/test_versions.py")
+#: Tests that wait for long and share nothing with those beside them.
+_APART = (
+    "tests/features/test_view.py::test_an_hour_of_unchanged_view_is_not_told",
+    "tests/supervisor/test_kafka_sink.py::test_nothing_is_lost",
+    "tests/supervisor/test_mqtt_sink.py::test_nothing_is_lost",
+    "tests/system/test_clips_system.py",
+    "tests/system/test_told_after_all.py",
+)
+
+
+def _scope(nodeid: str) -> str:
+    """With pytest-xdist a file's tests share a process, and all that look at the whole machine share one."""
+    if nodeid.startswith(_WHOLE_MACHINE):
+        return "machine"
+    return nodeid if nodeid.startswith(_APART) else nodeid.partition("::")[0]
+
+
+def _about_s(item: pytest.Item) -> float:
+    """What a test takes, roughly, by its marks."""
+    if item.get_closest_marker("long"):
+        timeout = item.get_closest_marker("timeout")
+        return (timeout.args[0] if timeout else 300) / 5
+    return 10 if any(map(item.get_closest_marker, ("triton", "rtsp", "browser"))) else 0.3
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With ``-m browser``, say, files without that mark are not even imported, in any of the processes."""
+    mark = re.match(r"(browser|fault|long)\b", config.getoption("markexpr"))
+    if mark and collection_path.suffix == ".py" and f"mark.{mark[1]}" not in collection_path.read_text():
+        return True
+    return None
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With pytest-xdist a file's tests share a process, and all that look at the whole machine share one."""
     from xdist.scheduler import LoadFileScheduling
 
-    class WholeMachineTogether(LoadFileScheduling):
+    class ByScope(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "machine" if nodeid.startswith(_WHOLE_MACHINE) else super()._split_scope(nodeid)
+            return _scope(nodeid)
 
     config.option.loadscopereorder = False  # in the order below
-    return WholeMachineTogether(config, log)
+    return ByScope(config, log)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """In one of several processes begin with what takes longest, so that none is left alone with it."""
     if "PYTEST_XDIST_WORKER" in os.environ:
-        sizes = Counter(item.path for item in items)
-        items.sort(key=lambda item: (not item.nodeid.startswith("tests/system/"), -sizes[item.path]))
+        taken_s: dict[str, float] = defaultdict(float)
+        for item in items:
+            taken_s[_scope(item.nodeid)] += _about_s(item)
+        items.sort(key=lambda item: -taken_s[_scope(item.nodeid)])
 
 
 class Postgres:

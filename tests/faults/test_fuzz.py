@@ -1,7 +1,7 @@
 """Whatever a file, a URL, a camera's clock or a model's names hold: an error of ours, or a right result.
 
-In ``make test`` each of these takes some seconds. ``SIGHTLINE_FUZZ_S`` is for how long each goes on instead,
-as in ``make soak``.
+In ``make test-faults`` each of these takes some seconds. ``SIGHTLINE_FUZZ_S`` is for how long each goes on
+instead, as in ``make soak``.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 """Two whole programs on one database, with a real camera and a real Triton; SQLite and Postgres at once."""
 
+import signal
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -69,9 +70,12 @@ def test_of_two_programs_one_counts_and_the_other_takes_over(
         time.sleep(2 * CLIP_S)
         for pair in pairs:
             assert not pair.standby.workers()
+            pair.standby.send(signal.SIGSTOP)
             pair.owner.process.kill()
         killed = time.time()
+        time.sleep(2 * WINDOW_S)  # else it may be so quick that nobody can have passed unseen
         for pair in pairs:
+            pair.standby.send(signal.SIGCONT)
             pair.standby.until_state("street", "online", timeout_s=15)
         assert time.time() - killed < 15
         time.sleep(2 * CLIP_S)
@@ -90,7 +94,7 @@ def check_windows(system: System, killed: float) -> None:
     assert len(coverage) == len(system.rows("source_windows"))
     persons = {to_epoch(row["window_start"]): row["count"] for row in counts if row["item_class"] == "person"}
     assert set(persons.values()) == {1}
-    watched = sorted(start for start, share in coverage.items() if share > 0.9)
+    watched = sorted(start for start, share in coverage.items() if share > 0.5)
     assert {start for start in watched if start not in persons} == set()
     breaks = [(a, b) for a, b in pairwise(watched) if b - a > WINDOW_S]
     assert len(breaks) == 1, breaks
