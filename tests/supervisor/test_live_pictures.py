@@ -311,6 +311,29 @@ def test_viewers_of_the_same_cameras_share_one_grid_and_leave_nothing_behind(
     asyncio.run(look())
 
 
+@pytest.mark.parametrize("turns", range(12))
+def test_the_last_viewer_of_a_grid_goes_as_a_picture_comes(
+    world: World, monkeypatch: pytest.MonkeyPatch, turns: int
+) -> None:
+    monkeypatch.setattr(live_grid, "compose", lambda *_: b"")
+    monkeypatch.setattr(live_grid, "FPS", 1000)
+
+    async def look() -> None:
+        assert world.owner is not None
+        grid = LiveGrid(world.live)
+        viewer = grid.watch(["a"], Variant.SMALL)
+        await within(anext(viewer))
+        await asyncio.sleep(0.05)  # it waits for the next one
+        world.owner.show("a", 2)
+        for _ in range(turns):  # of the event loop
+            await asyncio.sleep(0)
+        await viewer.aclose()
+        await asyncio.sleep(0.05)
+        assert not world.live._watched, "the camera goes on showing itself to nobody"
+
+    asyncio.run(look())
+
+
 def test_a_camera_that_shows_nothing_any_more_is_black(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live_grid, "STALE_S", 0.4)
     world.live._clock = time.monotonic

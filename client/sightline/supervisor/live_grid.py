@@ -74,8 +74,10 @@ class LiveGrid:
         ]
         try:
             while True:
+                # Not wait_for: Python 3.11's swallows a cancellation at the moment at which a picture comes.
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(came.wait(), STALE_S / 4)
+                    async with asyncio.timeout(STALE_S / 4):
+                        await came.wait()
                 came.clear()
                 now_s = time.monotonic()
                 fresh = {name: shown for name, shown in newest.items() if now_s - shown.came_s < STALE_S}
