@@ -93,8 +93,10 @@ def test_a_camera_that_is_away_is_named_with_since_when_and_what_to_do(
 ) -> None:
     message = "no answer from rtsp://admin:hunter2@10.0.0.9 for 42 s"
     world.camera("south-gate", time.time() + 7200, state="offline", message=message)
+    opened(browser, site, "operator", "/health", ".sl-verdict.is-warn")
+    says(browser, "Something has just gone wrong")  # for some seconds it may be nothing
+    says(browser, "south-gate: offline. 3 of 4 cameras are watched.")
     site.cameras.going = (trouble(EventKind.CAMERA_OFFLINE, "south-gate", time.time() - 754),)
-    opened(browser, site, "operator", "/health", ".sl-verdict.is-bad")
     says(browser, "Camera south-gate is not answering.")
     says(browser, "for 12 min")
     says(browser, "What to do: Look at power, cable and network of the camera")

@@ -30,7 +30,7 @@ from sightline.base.threads import Bell
 from sightline.camera.pipeline import Pipeline
 from sightline.cli import main
 from sightline.config import TritonOptions
-from sightline.entities import STAGES, Box
+from sightline.entities import STAGES, Box, Role
 from sightline.errors import RepositoryError, ServerError
 from sightline.inference.client import TritonConnection
 from sightline.inference.leftovers import segment_prefix
@@ -45,6 +45,8 @@ from sightline.simulation.rtsp_server import RtspServer
 from sightline.video.mailbox import Mailbox
 from support import toy
 from support.fakes import frame, step
+from support.people import ROOT, people_of
+from support.shop import shop_of
 from support.system import System, leftovers
 from support.waiting import until
 
@@ -715,6 +717,38 @@ def test_switched_and_rolled_back_under_load_without_one_failed_request(
     steps = [(entry["action"], entry["version"], entry["previous"]) for entry in done]
     assert steps == [("switch", 2, 1), ("rollback", 1, 2)]
     assert {entry["why"] for entry in done} == {"a test"}
+
+
+@pytest.mark.triton
+def test_the_api_switches_and_rolls_back_as_whoever_asks(
+    one_process: tuple[Path, TritonServer], tmp_path: Path
+) -> None:
+    folder, server = one_process
+    (folder / audit_trail.FILE).unlink(missing_ok=True)
+    with people_of(f"sqlite:///{tmp_path}/all.db") as people, shop_of(people, tmp_path) as shop:
+        shop.config_path.write_text(
+            f"models: {{repository: {folder}}}\ntriton: {{url: '{server.grpc_url}'}}\n"
+            "cameras: {gate: {url: rtsp://h/}}\n"
+        )
+        shop.control.reload("test")
+        token = people.tokens.create("ops", Role.ENGINEER, ROOT, days=1)
+        with Load(server.grpc_url).running(clients=1) as load, TritonAdmin(server.grpc_url) as control:
+            served = control.ready("detector")
+            for path, body, ready in (
+                ("switch", {"version": 3 - served[0], "why": "a test"}, [3 - served[0]]),
+                ("rollback", {}, served),
+            ):
+                answer = shop.front.ask(f"/api/v1/models/detector/{path}", "POST", body, token=token)
+                assert (answer.status, answer.error) == (200, "")
+                assert answer.json["done"] is True
+                assert control.ready("detector") == ready
+        assert {answer for _, _, answer in load.answers} <= {(1, 2), (2, 2)}, "no request has failed"
+        assert [entry.who for entry in people.audit() if entry.action == "change_model"] == ["token ops"] * 2
+    done = [entry for entry in audit_trail.read(folder) if entry["result"] == "ok"]
+    assert [(entry["action"], entry["operator"], entry.get("why")) for entry in done] == [
+        ("switch", "token ops", "a test"),
+        ("rollback", "token ops", None),
+    ]
 
 
 @pytest.mark.triton

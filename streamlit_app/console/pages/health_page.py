@@ -32,6 +32,7 @@ from sightline.supervisor.sinks.sink import SinkHealth
 from sightline.supervisor.what_limits import Limit, Limiter
 
 NOTHING = "Nothing limits."
+JUST_NOW = "Something has just gone wrong; if it lasts, what to do stands here."
 NO_GPU = (
     "No NVIDIA GPU on this machine: whatever computes here, computes on the processor. Of a detector that is "
     "served elsewhere its GPU cannot be seen from here."
@@ -123,8 +124,10 @@ def well_text(rows: Sequence[CameraRowView]) -> str:
 
 def _show_verdict(status: ProgramStatus, rows: Sequence[CameraRowView], viewer: Viewer, at: float) -> None:
     if not status.limits:
-        text = f"<h2>{NOTHING}</h2><p>{safe(well_text(rows))}</p>"
-        st.html(f'<div class="sl-verdict is-good"><div role="status">{text}</div></div>')
+        lost = [f"{row.status.source}: {row.word}" for row in rows if row.tone == "bad"]
+        head, more, tone = (JUST_NOW, f"{'; '.join(lost)}. ", "warn") if lost else (NOTHING, "", "good")
+        text = f"<h2>{head}</h2><p>{safe(more + well_text(rows))}</p>"
+        st.html(f'<div class="sl-verdict is-{tone}"><div role="status">{text}</div></div>')
         return
     first, *others = status.limits
     tone = "warn" if first.limiter in _SERIOUS else "bad"
@@ -174,7 +177,7 @@ def cameras_table(rows: Sequence[CameraRowView], status: ProgramStatus, viewer: 
             safe(camera.source),
             theme.state_word(word, tone, message),
             since,
-            f"{camera.fps:.1f} <small>of {camera.due_fps:.1f}</small>" if row.is_live else DASH,
+            _analysed(camera) if row.is_live else DASH,
         ]
         if viewer.engineer:
             latency = f"{milliseconds(camera.latency_p50_ms)} / {milliseconds(camera.latency_p99_ms)} ms"
@@ -184,6 +187,11 @@ def cameras_table(rows: Sequence[CameraRowView], status: ProgramStatus, viewer: 
             cells += figures if row.is_live else [DASH] * len(figures)
         body.append((f"{tone}-row" if tone in {"bad", "warn"} else "", cells))
     return theme.table(heads, body)
+
+
+def _analysed(status: CameraStatus) -> str:
+    due = f" <small>of {status.due_fps:.1f}</small>" if status.due_fps else ""
+    return f"<span>{status.fps:.1f}{due}</span>"
 
 
 # -- results and machine ----------------------------------------------------------------------------------
