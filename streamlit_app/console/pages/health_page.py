@@ -23,7 +23,7 @@ from console.texts import (
 from console.viewer import Viewer, now
 from sightline.entities import RULE_KINDS, CameraState, CameraStatus, EventKind
 from sightline.errors import StoreUnavailable
-from sightline.store.read.queries import read_events
+from sightline.store.read.event_search import EventSearch, read_event_page
 from sightline.store.read.readonly import DatabaseState
 from sightline.store.rollups import DAY_S
 from sightline.store.spooled_store import WriterHealth
@@ -39,7 +39,7 @@ NO_GPU = (
 )
 NOT_TOLD = "Database, machine and what else is Sightline's own are told to those who see all cameras."
 LATELY = 30  # troubles
-_TROUBLES = [kind for kind in EventKind if kind not in RULE_KINDS]
+_TROUBLES = tuple(sorted(frozenset(EventKind) - RULE_KINDS))
 _SERIOUS = {Limiter.DATABASE_SLOW, Limiter.DISK_LOW, Limiter.DELIVERY, Limiter.RATE, Limiter.BURSTS}
 _PASSING = {CameraState.STARTING: "starting", CameraState.CONNECTING: "connecting"}
 _OFF = {CameraState.STOPPED: "switched off", CameraState.ENDED: "at the end of its file"}
@@ -200,7 +200,7 @@ def _analysed(status: CameraStatus) -> str:
 def results_table(status: ProgramStatus, writer: WriterHealth, viewer: Viewer, at: float) -> str:
     """Database, what results go to besides, and disks; HTML."""
     since = {(trouble.kind, trouble.place): trouble.since for trouble in status.troubles}
-    heads = {"": "name", "State": "wide", "Since": "num", "Last success": "num", "Waiting": "num"}
+    heads = {"What": "name", "State": "wide", "Since": "num", "Last success": "num", "Waiting": "num"}
     waits = writer.pending_records + writer.spooled_records
     last = "never" if writer.last_success_time is None else f"{age(at - writer.last_success_time)} ago"
     word, tone = ("works", "good") if writer.state == "ok" else ("catches up", "warn")
@@ -302,14 +302,8 @@ def _show_lately(viewer: Viewer, cameras: Sequence[str], at: float) -> None:
     if condition.state is DatabaseState.READY:
         try:
             with viewer.database.reading() as connection:
-                events = read_events(
-                    connection,
-                    viewer.cameras,
-                    (at - DAY_S, at + 1),
-                    [*cameras, ""],
-                    kinds=_TROUBLES,
-                    limit=LATELY,
-                )
+                search = EventSearch((at - DAY_S, at + 1), (*cameras, ""), _TROUBLES)
+                events = read_event_page(connection, viewer.cameras, search, limit=LATELY).rows
         except StoreUnavailable as error:
             condition = viewer.database.condition_of(error)
     if condition.state is not DatabaseState.READY:
@@ -328,5 +322,5 @@ def _show_lately(viewer: Viewer, cameras: Sequence[str], at: float) -> None:
         name = safe(event["source"] or "Sightline")
         when = theme.moment(begun, viewer, "%d %b %H:%M:%S")
         rows.append(("", [name, f"{safe(what)}{place}", when, lasted]))
-    heads = {"": "name", "What": "wide", "When": "num", "Lasted": "num"}
+    heads = {"Where": "name", "What": "wide", "When": "num", "Lasted": "num"}
     st.html(theme.table(heads, rows))
