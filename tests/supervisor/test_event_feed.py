@@ -23,7 +23,7 @@ from sightline.errors import StoreUnavailable
 from sightline.store.database import Store
 from sightline.store.kinds import pending_row
 from sightline.store.read.readonly import Database
-from sightline.supervisor.http import event_feed, http_server, open_socket
+from sightline.supervisor.http import api_feed, event_feed, http_server, open_socket
 from sightline.supervisor.http.api_feed import FeedApi
 from sightline.supervisor.http.door import Door
 from sightline.supervisor.http.endpoint import Call
@@ -357,6 +357,20 @@ def test_one_is_told_of_the_cameras_that_one_sees(results: Results, people: Peop
             assert [item["type"] for item in messages(again, 3)] == ["start", "event", "alert"]
             with pytest.raises(TimeoutError):
                 again.recv(timeout=0.5)
+
+
+def test_one_person_follows_a_quarter_of_all_times_at_most(
+    results: Results, people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api_feed, "MAX_READERS", 8)
+    greedy, other = (people.tokens.create(name, Role.VIEWER, ROOT, days=1) for name in ("greedy", "other"))
+    with world_of(results, known(people)) as world, ExitStack() as stack:
+        for token in (greedy, greedy, other):
+            messages(stack.enter_context(world.open(token=token)), 1)
+        with world.open(token=greedy) as third, pytest.raises(websockets.ConnectionClosed) as closed:
+            messages(third, 1)
+        assert closed.value.rcvd is not None
+        assert (closed.value.rcvd.code, closed.value.rcvd.reason[:10]) == (1013, "one person")
 
 
 @pytest.mark.parametrize("end", ["token", "role", "sign-out"])

@@ -518,6 +518,32 @@ def test_one_viewer_too_many_is_told_and_probes_are_answered_beside_all_of_them(
     assert world.get("/live/a.jpg")[0] == 200
 
 
+def test_one_person_takes_a_quarter_of_the_places_and_leaves_the_others_to_others(
+    people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api_live, "MAX_VIEWERS", 12)
+    greedy, other = (people.tokens.create(name, Role.VIEWER, ROOT, days=1) for name in ("greedy", "other"))
+    with world_of(known(people)) as world:
+        with ExitStack() as stack:
+            for path in ("/live/grid.mjpg?camera=a&camera=b%20c&camera=b%20c", "/live/a.mjpg"):
+                connection = stack.enter_context(closing(world.ask(path, greedy)))
+                assert connection.getresponse().status == 200
+            for path in PATHS:
+                with closing(world.ask(path.format("a"), greedy)) as connection:
+                    answer = connection.getresponse()
+                    assert (answer.status, answer.headers["Retry-After"]) == (429, "10")
+                    assert b"may have 3 open at once, and you have 3" in answer.read()
+            with socket_of(world, "camera=a", greedy) as boxes, pytest.raises(
+                websockets.ConnectionClosed
+            ) as closed:
+                boxes.recv(timeout=5)
+            assert closed.value.rcvd is not None
+            assert (closed.value.rcvd.code, closed.value.rcvd.reason[:10]) == (1013, "one person")
+            for path in PATHS:
+                assert world.status(path.format("a"), other) == 200
+        until(lambda: world.status("/live/grid.mjpg?camera=a&camera=b%20c", greedy) == 200, 10)
+
+
 def test_garbage_on_a_live_connection_ends_that_one_alone(world: World) -> None:
     with world.connect("/live/a.mjpg") as wild, world.connect("/live/a.mjpg") as calm:
         until(lambda: world.live.viewers.total() == 2, 5)

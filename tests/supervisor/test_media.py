@@ -226,6 +226,21 @@ def test_a_session_ends_when_its_camera_begins_to_hide_something(
     until(lambda: not world.api._sessions, 5)
 
 
+def test_one_person_has_a_quarter_of_the_sessions_at_most(
+    people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(media, "MAX_SESSIONS", 8)
+    with ExitStack() as parts:
+        world = World(people, parts)
+        token, other = world.token("gate"), world.token("gate", "yard")
+        first, *rest = [world.offer("gate", token) for _ in range(3)]
+        assert [answer.status for answer in (first, *rest)] == [201, 201, 429]
+        assert "may have 2 open at once" in rest[-1].error
+        assert world.offer("gate", other).status == 201
+        assert world.front.ask(first.headers["location"], "DELETE", token=token).status == 204
+        assert [world.offer("gate", token).status for _ in range(2)] == [201, 429]
+
+
 def test_not_too_many_watch(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(media, "MAX_SESSIONS", 1)
     token = world.token("gate")

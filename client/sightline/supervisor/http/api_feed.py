@@ -1,16 +1,18 @@
 """Events and alerts by WebSocket, as they change."""
 
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 
 from pydantic import Field
+from starlette.exceptions import HTTPException
 from starlette.websockets import WebSocket
 
 from sightline.access.rights import Right
 from sightline.supervisor.http.endpoint import WEBSOCKET, Call, Endpoint, Taken
-from sightline.supervisor.http.event_feed import EventFeed
+from sightline.supervisor.http.event_feed import MAX_READERS, EventFeed
 from sightline.supervisor.http.feed_message import FeedItem
 from sightline.supervisor.http.open_socket import LATER, converse
+from sightline.supervisor.http.seats import Seats
 
 
 class FeedQuery(Taken):
@@ -29,6 +31,7 @@ class FeedApi:
 
     def __init__(self, feed: EventFeed, still_allowed: Callable[[Call], Awaitable[bool]]) -> None:
         self._feed, self._still_allowed = feed, still_allowed
+        self._seats = Seats(MAX_READERS)
 
     def endpoints(self) -> list[Endpoint]:
         """The one there is."""
@@ -50,4 +53,10 @@ class FeedApi:
                 async for text in texts:
                     await socket.send_text(text)
 
-        await converse(socket, send(), lambda: self._still_allowed(call))
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(self._seats.taken(call.caller))
+            except HTTPException as error:
+                await socket.close(LATER, error.detail)
+                return
+            await converse(socket, send(), lambda: self._still_allowed(call))

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import AbstractContextManager, ExitStack, aclosing
 from functools import partial
 from typing import Any, Literal
 
@@ -18,8 +18,9 @@ from sightline.entities import Variant
 from sightline.errors import StoreUnavailable
 from sightline.supervisor.http.endpoint import WEBSOCKET, Call, Endpoint, Taken, not_there
 from sightline.supervisor.http.open_socket import ASK_S, LATER, POLICY, converse
+from sightline.supervisor.http.seats import Seats
 from sightline.supervisor.live_grid import LiveGrid
-from sightline.supervisor.live_pictures import LivePictures, Shown
+from sightline.supervisor.live_pictures import MAX_VIEWERS, LivePictures, Shown
 
 FIRST_S = 5.0  # a single picture waits for so long
 MAX_GRID = 36
@@ -62,7 +63,7 @@ class LiveApi:
 
     def __init__(self, live: LivePictures, still_allowed: Callable[[Call], Awaitable[bool]]) -> None:
         self._live, self._still_allowed = live, still_allowed
-        self._grid = LiveGrid(live)
+        self._grid, self._seats = LiveGrid(live), Seats(MAX_VIEWERS)
 
     def endpoints(self) -> list[Endpoint]:
         """All of them; the grid's is before a camera of that name."""
@@ -86,20 +87,23 @@ class LiveApi:
                 raise HTTPException(403, f"camera {camera!r} is not one of those that you see")
             self._check(camera)
         variant = Variant.SMALL_OVERLAY if query.overlay else Variant.SMALL
-        return self._stream(call, self._grid.watch(query.camera, variant))
+        seats = self._seats.taken(call.caller, len({*query.camera}))
+        return self._stream(call, self._grid.watch(query.camera, variant), seats)
 
     async def _one(self, call: Call) -> Response:
         """A camera's pictures, until the viewer goes."""
         query: PictureQuery = call.taken
-        return self._stream(call, self._live.watch(self._check(call.camera), query.variant))
+        pictures = self._live.watch(self._check(call.camera), query.variant)
+        return self._stream(call, pictures, self._seats.taken(call.caller))
 
     async def _still(self, call: Call) -> Response:
         """A camera's next picture."""
         query: PictureQuery = call.taken
         pictures = self._live.watch(self._check(call.camera), query.variant)
         try:
-            async with aclosing(pictures), asyncio.timeout(FIRST_S):
-                shown = await anext(pictures)
+            with self._seats.taken(call.caller):
+                async with aclosing(pictures), asyncio.timeout(FIRST_S):
+                    shown = await anext(pictures)
         except (TimeoutError, StopAsyncIteration):
             text = f"camera {call.camera!r} shows nothing now; its state says why"
             raise HTTPException(503, text, {"Retry-After": "5"}) from None
@@ -108,26 +112,28 @@ class LiveApi:
     async def _video(self, call: Call) -> Response:
         """A camera's video with its overlay, H.264 in MPEG-TS, until the viewer goes."""
         pictures = self._live.watch(self._check(call.camera), Variant.VIDEO)
-        return LiveStream(_whole(self._while_allowed(call, pictures)), "video/mp2t")
+        parts = _whole(self._while_allowed(call, pictures))
+        return LiveStream(parts, "video/mp2t", self._seats.taken(call.caller))
 
     async def _detections(self, socket: WebSocket, call: Call) -> None:
         """A camera's boxes, `live.fps` messages a second at most; JSON as docs/schemas/detections.v1.json."""
         await socket.accept()
-        try:
-            pictures = self._live.watch(self._check(call.camera), Variant.DETECTIONS)
-        except HTTPException as error:
-            code, why = POLICY, "there is no such camera"
-            if error.status_code == 503:
-                code, why = LATER, "too many watch already"
-            await socket.close(code, why)
-            return
+        with ExitStack() as stack:
+            try:
+                pictures = self._live.watch(self._check(call.camera), Variant.DETECTIONS)
+                stack.enter_context(self._seats.taken(call.caller))
+            except HTTPException as error:
+                is_gone = error.status_code == 404
+                code, why = (POLICY, "there is no such camera") if is_gone else (LATER, error.detail)
+                await socket.close(code, why)
+                return
 
-        async def send() -> None:
-            async with aclosing(pictures):
-                async for shown in pictures:
-                    await socket.send_text(shown.payload.decode())
+            async def send() -> None:
+                async with aclosing(pictures):
+                    async for shown in pictures:
+                        await socket.send_text(shown.payload.decode())
 
-        await converse(socket, send(), lambda: self._still_allowed(call))
+            await converse(socket, send(), lambda: self._still_allowed(call))
 
     async def _while_allowed(self, call: Call, pictures: AsyncGenerator[Shown]) -> AsyncGenerator[Shown]:
         """Those of ``pictures``, as long as whoever made the call may see them; it is asked all the time."""
@@ -167,25 +173,36 @@ class LiveApi:
             raise HTTPException(503, "too many watch already", {"Retry-After": "10"})
         return name
 
-    def _stream(self, call: Call, pictures: AsyncGenerator[Shown]) -> Response:
+    def _stream(
+        self, call: Call, pictures: AsyncGenerator[Shown], seats: AbstractContextManager[None]
+    ) -> Response:
         parts = _parts(self._while_allowed(call, pictures))
-        return LiveStream(parts, f"{MULTIPART}; boundary={BOUNDARY}")
+        return LiveStream(parts, f"{MULTIPART}; boundary={BOUNDARY}", seats)
 
 
 class LiveStream(StreamingResponse):
-    """Pictures or video until the client or the source ends them."""
+    """Pictures or video until the client or the source ends them.
 
-    def __init__(self, parts: AsyncGenerator[bytes], media_type: str) -> None:
-        self._all_parts = parts
+    Args:
+        parts: what is sent.
+        media_type: of all of it.
+        seats: what the viewer has open meanwhile; where those would be too many, nothing is sent.
+    """
+
+    def __init__(
+        self, parts: AsyncGenerator[bytes], media_type: str, seats: AbstractContextManager[None]
+    ) -> None:
+        self._all_parts, self._seats = parts, seats
         super().__init__(parts, media_type=media_type)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send them; nobody watches once this has ended."""
-        async with aclosing(self._all_parts):
-            if scope["method"] == "HEAD":  # it would never end
-                await Response(media_type=self.media_type)(scope, receive, send)
-            else:
-                await super().__call__(scope, receive, send)
+        with self._seats:
+            async with aclosing(self._all_parts):
+                if scope["method"] == "HEAD":  # it would never end
+                    await Response(media_type=self.media_type)(scope, receive, send)
+                else:
+                    await super().__call__(scope, receive, send)
 
 
 async def _parts(pictures: AsyncGenerator[Shown]) -> AsyncGenerator[bytes]:

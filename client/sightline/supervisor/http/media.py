@@ -7,7 +7,7 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -25,6 +25,7 @@ from sightline.config import Camera
 from sightline.config.media_options import MediaOptions
 from sightline.errors import MediaServerError, StoreUnavailable
 from sightline.supervisor.http.endpoint import Call, Endpoint, Taken, not_there
+from sightline.supervisor.http.seats import Seats
 from sightline.supervisor.http.sign_in_pages import page_file
 from sightline.supervisor.media_servers import PLAYLIST, SDP, MediaServer
 
@@ -77,6 +78,7 @@ class _Session:
     server: MediaServer
     call: Call
     began_s: float  # on the monotonic clock
+    seat: ExitStack  # the viewer's, until it is closed
 
 
 class MediaApi:
@@ -103,6 +105,7 @@ class MediaApi:
         self._threads = SideThreads("media", AT_ONCE)
         self._warnings = WarnOnce(log)
         self._sessions: dict[str, _Session] = {}
+        self._seats = Seats(MAX_SESSIONS)
         self._watch: asyncio.Task[None] | None = None
 
     def endpoints(self) -> list[Endpoint]:
@@ -135,8 +138,10 @@ class MediaApi:
         if len(self._sessions) >= MAX_SESSIONS:
             raise HTTPException(503, "too many watch already", _AGAIN)
         name = secrets.token_hex(12)
-        answer = await self._ask(partial(server.answer, camera, call.taken.text, name))
-        self._sessions[name] = _Session(camera.name, server, call, time.monotonic())
+        with ExitStack() as seat:
+            seat.enter_context(self._seats.taken(call.caller))
+            answer = await self._ask(partial(server.answer, camera, call.taken.text, name))
+            self._sessions[name] = _Session(camera.name, server, call, time.monotonic(), seat.pop_all())
         if self._watch is None or self._watch.done():
             self._watch = asyncio.create_task(self._watch_sessions())
         headers = {"location": f"/live/{camera.name}/whep/{name}"}
@@ -151,7 +156,7 @@ class MediaApi:
         going_on = await self._ask(session.server.sessions)
         if going_on and name in going_on:
             await self._ask(partial(session.server.end, going_on[name]))
-        self._sessions.pop(name, None)
+        self._forget(name)
 
     async def _file(self, call: Call) -> Response:
         """A camera's own video by HLS: its playlist, index.m3u8, and the parts that this names."""
@@ -208,7 +213,11 @@ class MediaApi:
                 if await self._may_go_on(session):
                     continue
                 await self._ask(partial(server.end, going_on[name]))
-            self._sessions.pop(name, None)
+            self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        if session := self._sessions.pop(name, None):
+            session.seat.close()
 
     async def _may_go_on(self, session: _Session) -> bool:
         try:
