@@ -12,6 +12,7 @@ from console.session import choose_viewer, sees_details
 from console.texts import AWAY, AWAY_REMEDY, NOT_YOURS, NOT_YOURS_REMEDY
 from console.viewer import api_of_browser
 from sightline.access.rights import allowed_for_some
+from sightline.entities import Role
 from sightline.errors import ConfigError
 
 #: Nothing of a person's is in it; the page itself comes back from the sign-in.
@@ -34,7 +35,7 @@ def main() -> None:
     except SupervisorAway as error:
         _wait_for_supervisor(api, str(error))
         return
-    if person is None or person.must_change:
+    if person is None or person.must_change or person.role is Role.DISPLAY:
         st.html(_TO_SIGN_IN, unsafe_allow_javascript=True)
         return
     theme.keep_choices()

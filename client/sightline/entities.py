@@ -328,6 +328,7 @@ class CameraView:
 class Role(StrEnum):
     """What a person or a program may do, least first: each may do what those before it may."""
 
+    DISPLAY = "display"  # of tokens alone: a wall display
     VIEWER = "viewer"
     OPERATOR = "operator"
     ENGINEER = "engineer"
@@ -337,6 +338,10 @@ class Role(StrEnum):
     def rank(self) -> int:
         """0 for the least."""
         return list(Role).index(self)
+
+
+#: Those that an account may have.
+PERSON_ROLES = tuple(role for role in Role if role is not Role.DISPLAY)
 
 
 class AlertState(StrEnum):

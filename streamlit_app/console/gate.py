@@ -16,7 +16,9 @@ from console.proxy import PREFIXES, Proxy, refuse, wants_page
 from console.texts import AWAY, AWAY_REMEDY, CLOSED, CLOSED_REMEDY, CROWDED, CROWDED_REMEDY, UNUSABLE, safe
 from sightline.access.attempts import network_of
 from sightline.access.rights import How
+from sightline.entities import Role
 from sightline.errors import ConfigError
+from sightline.supervisor.http.api_wall import WALL_PAGE
 from sightline.supervisor.http.door import LONG
 from sightline.supervisor.http.http_server import MAX_CONNECTIONS
 from sightline.supervisor.http.visitors import address_of, is_from_here
@@ -87,6 +89,8 @@ class Gate:
                 return _closed
             return self._proxy
         person = await run_in_threadpool(Api.of(port, connection.cookies, address).person)
+        if person is not None and person.role is Role.DISPLAY:
+            return _to_wall
         if person is not None and not person.must_change and (here or person.how is not How.NOTHING):
             return self._give_page
         return _closed if await run_in_threadpool(accounts_are_off, port) else _to_sign_in
@@ -110,11 +114,19 @@ async def _closed(scope: _Message, receive: Any, send: Any) -> None:
 
 async def _to_sign_in(scope: _Message, receive: Any, send: Any) -> None:
     """Send a browser that wants a page to where one signs in, and back afterwards."""
-    if scope["type"] == "websocket" or scope["method"] != "GET" or not wants_page(scope):
-        await refuse(scope, receive, send, 401, "sign in first")
-        return
     query = scope["query_string"].decode("latin-1")
     wanted = quote(scope["path"] + (f"?{query}" if query else ""), safe="/")
-    await RedirectResponse(f"/auth/sign-in?next={wanted}", 303, {"cache-control": "no-store"})(
-        scope, receive, send
-    )
+    await _lead(scope, receive, send, f"/auth/sign-in?next={wanted}", (401, "sign in first"))
+
+
+async def _to_wall(scope: _Message, receive: Any, send: Any) -> None:
+    """Send a wall display to its wall: nothing else of the console is for it."""
+    await _lead(scope, receive, send, WALL_PAGE, (403, "a wall display shows its wall alone"))
+
+
+async def _lead(scope: _Message, receive: Any, send: Any, path: str, refusal: tuple[int, str]) -> None:
+    """Send a browser that wants a page to another one; whatever else is asked for is refused."""
+    if scope["type"] == "websocket" or scope["method"] != "GET" or not wants_page(scope):
+        await refuse(scope, receive, send, *refusal)
+    else:
+        await RedirectResponse(path, 303, {"cache-control": "no-store"})(scope, receive, send)

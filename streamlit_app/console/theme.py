@@ -45,6 +45,8 @@ MIME = {"CSV": "text/csv", "Parquet": "application/vnd.apache.parquet"}
 NO_CAMERA = "No camera has reported yet."
 Row = tuple[str, Sequence[str | tuple[str, str]]]
 Show = Callable[[Viewer, Connection], None]
+#: How the keys of filters begin, by page.
+_KEPT = ("counts_", "events_", "health_", "models_", "live_", "review_", "cameras_", "people_")
 
 
 def keep_choices() -> None:
@@ -53,7 +55,7 @@ def keep_choices() -> None:
     Keys of buttons begin otherwise: a button's state may not be set.
     """
     for key in list(st.session_state):
-        if str(key).startswith(("counts_", "events_", "health_", "models_", "live_", "review_", "cameras_")):
+        if str(key).startswith(_KEPT):
             st.session_state[key] = st.session_state[key]
 
 

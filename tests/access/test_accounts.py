@@ -7,19 +7,22 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from typing import Any
 
 import psutil
 import pytest
 from argon2 import PasswordHasher
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from conftest import Postgres
-from sightline.access.accounts import OidcIdentity, folded, hashed
+from sightline.access.accounts import INVITATION_S, OidcIdentity, folded, hashed
 from sightline.access.rights import Caller, How, Person, Right, allowed
+from sightline.config.access_options import OidcGroup
 from sightline.entities import Role
 from sightline.errors import AccessError, SignInRefused, StoreError, StoreUnavailable, TooManyAttempts
-from sightline.store.access_store import AccessRows, AccessStore, open_access_store
+from sightline.store.access_store import AccessRows, AccessStore, AuditFilter, open_access_store
 from support.people import HOME, PASSWORD, ROOT, People, people_of
 from support.stored import read_rows
 from support.waiting import until
@@ -498,6 +501,155 @@ def test_the_demos_link_signs_in_once_and_no_password_does(people: People) -> No
     again = people.accounts.make_demo_link(Role.ENGINEER)
     people.accounts.sign_in_by_link(again, HOME)
     assert people.accounts.person_of(signed_in.session)
+
+
+# -- invitations --------------------------------------------------------------------------------------
+
+
+def test_an_invitation_gives_an_account_its_password_once(people: People) -> None:
+    people.accounts.add("Anna", Role.OPERATOR, None, ROOT, cameras=["gate"], must_change=True)
+    refused(people, "anna", "")
+    link = people.accounts.invite("anna", ROOT)
+    for bad in ("short", "ANNA" * 80):
+        with pytest.raises(AccessError, match="a password has"):
+            people.accounts.accept(link, bad, HOME)  # the link still works
+    signed_in = people.accounts.accept(link, PASSWORD, HOME)
+    wanted = Person("Anna", Role.OPERATOR, frozenset({"gate"}), How.LINK)
+    assert people.accounts.person_of(signed_in.session) == signed_in.person == wanted
+    assert people.accounts.sign_in("anna", PASSWORD, HOME).person.name == "Anna"
+    for again in (link, "", "forged", people.accounts.make_demo_link(Role.VIEWER)):
+        with pytest.raises(SignInRefused, match="no longer works"):
+            people.accounts.accept(again, OTHER, HOME)
+    assert link not in str(people.audit())
+    done = [entry for entry in people.audit() if entry.outcome == "done"]
+    assert [(entry.action, entry.target, entry.who) for entry in done][:4] == [
+        ("add_account", "Anna", "root"), ("invite", "Anna", "root"),
+        ("change_password", "Anna", "Anna"), ("sign_in", "Anna", "Anna"),
+    ]  # fmt: skip
+
+
+def test_a_link_for_a_new_password_leaves_the_old_one_until_it_is_used(people: People) -> None:
+    people.add()
+    link = people.accounts.invite("anna", ROOT)
+    session = people.session()
+    people.accounts.accept(link, OTHER, HOME)
+    assert people.accounts.person_of(session) is None
+    refused(people, "anna", PASSWORD)
+    people.accounts.sign_in("anna", OTHER, HOME)
+
+
+@pytest.mark.parametrize("end", ["time", "another link", "a password", "closing"])
+def test_an_invitation_ends(people: People, end: str) -> None:
+    people.add()
+    people.add("Ben")
+    link, of_ben = people.accounts.invite("anna", ROOT), people.accounts.invite("ben", ROOT)
+    if end == "time":
+        people.now += INVITATION_S
+        of_ben = people.accounts.invite("ben", ROOT)
+    elif end == "another link":
+        people.accounts.invite("anna", ROOT)
+    elif end == "a password":
+        people.accounts.set_password("anna", OTHER, ROOT, must_change=False)
+    else:
+        people.accounts.disable("anna", ROOT)
+        with pytest.raises(AccessError, match="is closed"):
+            people.accounts.invite("anna", ROOT)
+        people.accounts.enable("anna", ROOT)
+    with pytest.raises(SignInRefused):
+        people.accounts.accept(link, OTHER, HOME)
+    assert people.accounts.accept(of_ben, OTHER, HOME).person.name == "Ben"
+
+
+def test_nobody_of_the_identity_provider_is_invited(people: People) -> None:
+    people.accounts.admit(identity(), HOME)
+    with pytest.raises(AccessError, match="identity provider"):
+        people.accounts.invite("anna", ROOT)
+    with pytest.raises(AccessError, match="no account"):
+        people.accounts.invite("ben", ROOT)
+
+
+def test_who_can_not_sign_in_yet_is_no_other_admin(people: People) -> None:
+    people.add("Root", Role.ADMIN)
+    people.accounts.add("Anna", Role.ADMIN, None, ROOT)
+    for change in (
+        lambda: people.accounts.disable("root", ROOT),
+        lambda: people.accounts.set_role("root", Role.VIEWER, ROOT),
+    ):
+        with pytest.raises(AccessError, match="last admin"):
+            change()
+    people.accounts.set_cameras("root", ["gate"], ROOT)
+    people.accounts.accept(people.accounts.invite("anna", ROOT), PASSWORD, HOME)
+    people.accounts.disable("root", ROOT)
+
+
+# -- signing out everywhere, and who was seen ---------------------------------------------------------
+
+
+def test_somebody_is_signed_out_everywhere_and_nobody_else(people: People) -> None:
+    people.add()
+    people.add("Ben")
+    mine, other, of_ben = people.session(), people.session(), people.session("Ben")
+    people.accounts.end_sign_ins("ANNA", ROOT)
+    assert [people.accounts.person_of(session) for session in (mine, other)] == [None, None]
+    assert people.accounts.person_of(of_ben)
+    assert people.accounts.person_of(people.session())
+    last = [entry for entry in people.audit() if entry.action == "sign_out"][-1]
+    assert (last.who, last.target, last.detail) == ("root", "Anna", "everywhere")
+
+
+def test_when_somebody_was_seen_is_known_for_longer_than_the_sign_in_is_kept(people: People) -> None:
+    people.add("Änna")
+    people.add("Ben")
+    assert people.accounts.last_seen() == {}
+    session = people.session("Änna")
+    began = people.now
+    people.now += 120.0
+    people.accounts.person_of(session)
+    assert people.accounts.last_seen() == {folded("Änna"): began + 120.0}
+    people.now += 30 * DAY_S
+    people.session("Ben")  # which forgets what has expired
+    assert people.accounts.last_seen() == {folded("Änna"): began, "ben": people.now}
+
+
+def test_an_account_is_no_display(people: People) -> None:
+    people.add()
+    for change in (
+        lambda: people.accounts.add("Ben", Role.DISPLAY, PASSWORD, ROOT),
+        lambda: people.accounts.set_role("anna", Role.DISPLAY, ROOT),
+    ):
+        with pytest.raises(AccessError, match="make a token for a wall display"):
+            change()
+    with pytest.raises(ValidationError, match="must be one of viewer, operator, engineer, admin"):
+        OidcGroup.model_validate({"role": "display"})
+
+
+# -- the audit ----------------------------------------------------------------------------------------
+
+
+def test_the_audit_is_searched(people: People) -> None:
+    people.add("Anna")
+    people.accounts.set_cameras("anna", ["gate_1"], ROOT)
+    people.now += DAY_S
+    people.session("anna")
+    people.accounts.add("Gate", Role.VIEWER, PASSWORD, ROOT)
+
+    def found(**wanted: Any) -> list[tuple[str, str]]:
+        with people.store.reading() as rows:
+            entries = rows.entries(wanted=AuditFilter(**wanted))
+        return [(entry.action, entry.target) for entry in entries]
+
+    everything = [
+        ("add_account", "Gate"), ("sign_in", "Anna"), ("change_account", "Anna"), ("add_account", "Anna"),
+    ]  # fmt: skip
+    assert found() == everything
+    assert found(who="ANN") == [("sign_in", "Anna")]
+    assert found(action="add_account") == [everything[0], everything[3]]
+    assert found(about="GATE") == [everything[0], everything[2]]
+    assert found(about="gate_") == [everything[2]], "what is looked for is no pattern"
+    assert found(start=people.now - 3600) == everything[:2]
+    assert found(end=people.now - 3600) == everything[2:]
+    assert found(who="root", about="anna", action="change_account") == [everything[2]]
+    assert found(who="%") == []
 
 
 # -- people of an identity provider -------------------------------------------------------------------

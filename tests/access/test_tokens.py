@@ -8,9 +8,9 @@ import pytest
 
 from sightline.access.rights import How, Person
 from sightline.access.tokens import DAY_S, PREFIX
-from sightline.entities import Role
-from sightline.errors import AccessError
-from support.people import ROOT, People, people_of
+from sightline.entities import PERSON_ROLES, Role
+from sightline.errors import AccessError, SignInRefused
+from support.people import HOME, ROOT, People, people_of
 
 
 @pytest.fixture
@@ -52,6 +52,20 @@ def test_a_token_that_is_revoked_or_forged_is_nobodys(people: People) -> None:
 def test_a_token_is_kept_nowhere(people: People) -> None:
     token = people.tokens.create("one", Role.VIEWER, ROOT, days=1, cameras=["gate"])
     assert token not in str([people.tokens.all_tokens(), people.audit()])
+
+
+def test_a_displays_link_works_until_the_token_ends_and_no_other_token_is_one(people: People) -> None:
+    link = people.tokens.create("lobby", Role.DISPLAY, ROOT, days=3650, cameras=["gate"])
+    for _ in range(2):  # a display that starts anew opens it again
+        person = people.tokens.admit(link, HOME)
+        assert person == Person("token lobby", Role.DISPLAY, frozenset({"gate"}), How.TOKEN)
+    last = people.audit()[-1]
+    assert (last.action, last.who, last.how, last.address) == ("sign_in", "token lobby", "token", HOME)
+    others = [people.tokens.create(role, role, ROOT, days=1) for role in PERSON_ROLES]
+    people.tokens.revoke("lobby", ROOT)
+    for secret in (link, "", "forged", *others):
+        with pytest.raises(SignInRefused, match="no longer works"):
+            people.tokens.admit(secret, HOME)
 
 
 def test_names_of_tokens_that_work_are_unique(people: People) -> None:

@@ -12,7 +12,7 @@ import pytest
 from pydantic.fields import FieldInfo
 
 from sightline.config import Camera, Config, json_schema, load_config, parse_config, yaml_text
-from sightline.config.option_group import OptionGroup, effect_of
+from sightline.config.option_group import Effect, OptionGroup, effect_of
 from sightline.errors import ConfigError, ConfigErrors
 
 DOOR = {"door": {"url": "rtsp://10.0.0.9/live"}}
@@ -275,11 +275,42 @@ def test_the_sub_stream_is_preferred() -> None:
     assert loaded.cameras["door"].source_url == "rtsp://h/sub"
 
 
+@pytest.mark.parametrize(
+    ("groups", "problem"),
+    [
+        ("outside", "must be a list"),
+        ([" outside"], "without spaces at its ends"),
+        (["a\nb"], "is 1 to 40 characters"),
+        (["x" * 41], "is 1 to 40 characters"),
+        ([""], "is 1 to 40 characters"),
+        ([f"group {number}" for number in range(17)], "at most 16"),
+    ],
+)
+def test_groups_that_will_not_do(groups: object, problem: str) -> None:
+    loaded = parse_config({"cameras": {"door": {"url": "rtsp://h/", "groups": groups}}})
+    [error] = loaded.problems
+    assert (error.camera, error.key.partition(".")[0]) == ("door", "groups")
+    assert problem in error.problem
+
+
+def test_groups_are_changed_without_opening_the_camera_anew() -> None:
+    before, after = (
+        parse_config({"cameras": {"door": {"url": "rtsp://h/", "groups": groups}}}).cameras["door"]
+        for groups in ([], ["ground floor", "Außen 1"])
+    )
+    [change] = before.changes_to(after, camera="door")
+    assert (change.effect, str(change)) == (
+        Effect.HOT,
+        "camera 'door', groups [] → [ground floor, Außen 1]",
+    )
+
+
 def test_the_hash_follows_what_shapes_counts_and_not_the_url() -> None:
     def hash_of(**values: object) -> str:
         return parse_config({"cameras": {"door": {"url": "rtsp://h/", **values}}}).cameras["door"].config_hash
 
     assert hash_of() == hash_of(url="rtsp://other/") == hash_of(track_log={"folder": "/tmp/x"})
+    assert hash_of() == hash_of(groups=["outside"])
     assert hash_of() != hash_of(track={"confirm_s": 1})
 
 

@@ -26,6 +26,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "streamlit_app"))  # as `sigh
 
 from console import api, gate, proxy
 from sightline.access.rights import Right
+from sightline.entities import Role
+from sightline.supervisor.http.api_wall import WallDoor
 from sightline.supervisor.http.endpoint import WEBSOCKET, Call, Endpoint, Taken
 from sightline.supervisor.http.own_programs import KEY_FILE, KEY_HEADER
 from sightline.supervisor.http.sign_in_pages import SignInPages
@@ -191,9 +193,9 @@ def asked_anew(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def console(people: People, upstream: Upstream, tmp_path: Path) -> Iterator[Console]:
-    endpoints = [*SignInPages(people.accounts).endpoints(), *upstream.endpoints()]
+    own = [*SignInPages(people.accounts).endpoints(), *WallDoor(people.tokens).endpoints()]
     with (
-        served(endpoints, known(people)) as front,
+        served([*own, *upstream.endpoints()], known(people)) as front,
         running_console(port_of_front(front, tmp_path), pages) as url,
     ):
         yield Console(url, front, people, upstream)
@@ -245,6 +247,26 @@ def test_a_forged_session_is_nobodys(console: Console, session: str) -> None:
 def test_a_password_that_has_to_be_changed_comes_first(console: Console) -> None:
     console.people.add("Ben", must_change=True)
     assert console.ask("/", session=console.people.session("Ben"), **PAGE).status == 303
+
+
+def test_a_wall_display_is_led_to_its_wall_and_gets_no_page_or_socket_of_the_console(
+    console: Console,
+) -> None:
+    token = console.people.tokens.create("lobby", Role.DISPLAY, ROOT, days=3650)
+    opened = console.ask("/auth/wall", "POST", {"link": token}, Origin=console.url)
+    assert (opened.status, opened.session) == (200, token)
+    for path in ("/", "/counts", "/people", "/?camera=gate"):
+        led = console.ask(path, session=token, **PAGE)
+        assert (led.status, led.headers["location"]) == (303, "/live/pages/wall"), path
+    for path in ("/", "/static/js/index.js", "/media/ab.png", "/_stcore/host-config"):
+        assert console.ask(path, session=token).status == 403, path
+    for path in ("/_stcore/stream", "/ws/echo"):
+        with pytest.raises(InvalidStatus, match="403"):
+            console.socket(path, token)
+    assert console.ask("/live/a%20b.mjpg", session=token).status == 403
+    console.people.tokens.revoke("lobby", ROOT)
+    time.sleep(0.1)
+    assert console.ask("/", session=token, **PAGE).headers["location"] == "/auth/sign-in?next=/"
 
 
 def test_where_accounts_are_off_this_machine_may_look_and_no_other(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -11,21 +13,17 @@ import pytest
 from sightline.entities import Variant
 from support.console_site import ConsoleSite, console_site
 from support.console_world import World
-from support.live_dom import FIND, elements, opened, press, shot, text_of
+from support.live_dom import elements, moves, opened, press, shot, text_of
 from support.waiting import until
 
 pytest.importorskip("streamlit", reason="the console's packages are not installed")
 pytestmark = pytest.mark.browser
 NAMES = ["car-park", "loading-dock", "north-gate", "south-gate"]
-#: What each canvas shows, as a number.
-SUMS = f"""
-{FIND.replace("SELECTOR", "'canvas'")}
-return found.map((canvas) => {{
-  const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
-  let sum = 0;
-  for (let i = 0; i < data.length; i += 4) sum += data[i] * (i % 997);
-  return sum;
-}});
+WRITTEN = """\
+cameras:
+  car-park: {url: rtsp://10.0.0.9/1, groups: [outside, east]}
+  loading-dock: {url: rtsp://10.0.0.9/2, groups: [outside]}
+  north-gate: {url: rtsp://10.0.0.9/3}
 """
 
 
@@ -40,14 +38,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsoleSite]:
         world.camera(name, now + 3600, **bad)
         world.window(name, now // 60 * 60 - 60, 1.0, person=5 + index)
         world.event(name, "crossing", "door", now - 90, direction="forward")
-    with console_site(world, folder) as made:
+    with console_site(world, folder, WRITTEN) as made:
         yield made
-
-
-def move(browser: Any) -> bool:
-    before = browser.execute_script(SUMS)
-    time.sleep(0.6)
-    return len([1 for a, b in zip(before, browser.execute_script(SUMS), strict=False) if a != b]) > 0
 
 
 @pytest.mark.parametrize("width", [1280, 390])
@@ -56,7 +48,7 @@ def test_every_camera_is_a_tile_with_a_picture_that_moves_and_its_state(
 ) -> None:
     opened(browser, site, "viewer", "/", "canvas", width=width)
     until(lambda: len(elements(browser, ".tile")) == 4, 20)
-    until(lambda: move(browser), 20)
+    until(lambda: moves(browser), 20)
     labels = [tile.get_attribute("aria-label") for tile in elements(browser, ".tile")]
     assert sorted(label.partition(":")[0] for label in labels) == NAMES
     assert any("offline" in label for label in labels)
@@ -71,7 +63,7 @@ def test_one_click_leads_to_one_camera_and_back(browser: Any, site: ConsoleSite)
     named = {tile.get_attribute("aria-label").partition(":")[0]: tile for tile in elements(browser, ".tile")}
     named["north-gate"].click()
     until(lambda: "camera=north-gate" in browser.current_url, 20)
-    until(lambda: move(browser), 20)
+    until(lambda: moves(browser), 20)
     until(lambda: "Last events" in text_of(browser), 20)
     text = text_of(browser)
     assert "In hall" in text
@@ -114,7 +106,7 @@ def test_of_other_cameras_nothing_is_told(browser: Any, site: ConsoleSite) -> No
 def test_the_wall_is_pictures_alone_and_is_left_again(browser: Any, site: ConsoleSite) -> None:
     opened(browser, site, "viewer", "/?wall=1", "canvas")
     until(lambda: len(elements(browser, ".tiles.wall .tile")) == 4, 20)
-    until(lambda: move(browser), 20)
+    until(lambda: moves(browser), 20)
     shot(browser, "live-wall")
     [wall] = elements(browser, ".tiles.wall")
     assert wall.size["width"] >= 1270
@@ -127,3 +119,64 @@ def test_nobody_watching_costs_nothing(browser: Any, site: ConsoleSite) -> None:
     until(lambda: site.cameras.watched, 20)
     browser.get(f"{site.url}/overview")
     until(lambda: not site.cameras.watched, 30)
+
+
+def shown(browser: Any) -> list[str]:
+    labels = [tile.get_attribute("aria-label") for tile in elements(browser, ".tile")]
+    return [label.partition(":")[0] for label in labels]
+
+
+def test_a_group_and_a_search_stay_in_the_address_and_on_the_way_through_its_cameras(
+    browser: Any, site: ConsoleSite
+) -> None:
+    opened(browser, site, "operator", "/?group=outside", "canvas")
+    until(lambda: shown(browser) == ["car-park", "loading-dock"], 20)
+    shot(browser, "live-group")
+    elements(browser, ".tile")[0].click()
+    until(lambda: "camera=car-park" in browser.current_url, 20)
+    for name in ("loading-dock", "car-park"):
+        press(browser, "Next")
+        until(lambda name=name: f"camera={name}" in browser.current_url, 20)
+    press(browser, "All cameras")
+    until(lambda: shown(browser) == ["car-park", "loading-dock"], 20)
+    assert "group=outside" in browser.current_url
+    [field] = elements(browser, 'input[aria-label="Search"]')
+    field.send_keys("dock\t")
+    until(lambda: shown(browser) == ["loading-dock"], 20)
+    assert "search=dock" in browser.current_url
+    browser.get(browser.current_url)  # what somebody is sent
+    until(lambda: shown(browser) == ["loading-dock"], 20)
+    press(browser, "Wall")
+    until(lambda: len(elements(browser, ".tiles.wall .tile")) == 1, 20)
+    assert {"wall=1", "group=outside", "search=dock"} <= set(browser.current_url.partition("?")[2].split("&"))
+
+
+def test_groups_of_cameras_that_one_does_not_see_are_not_told(browser: Any, site: ConsoleSite) -> None:
+    site.people.add("gatekeeper", cameras=frozenset({"north-gate"}))
+    opened(browser, site, "gatekeeper", "/?group=outside", "canvas")
+    until(lambda: shown(browser) == ["north-gate"], 20)
+    assert "outside" not in text_of(browser)
+    assert "Group" not in text_of(browser)
+
+
+def test_engineers_find_the_way_to_a_cameras_lines(browser: Any, site: ConsoleSite) -> None:
+    for name, may in (("operator", False), ("engineer", True)):
+        opened(browser, site, name, "/?camera=car-park", "canvas")
+        until(lambda: "Still picture" in text_of(browser), 20)
+        until(lambda may=may: ("Set up" in text_of(browser)) is may, 10)
+
+
+def test_who_watches_too_much_is_told(browser: Any, site: ConsoleSite) -> None:
+    cookie = {"Cookie": f"sightline={site.people.session('viewer')}"}
+    with ExitStack() as stack:
+        grid = "&".join(f"camera={name}" for name in NAMES)
+        request = urllib.request.Request(f"{site.url}/live/grid.mjpg?{grid}", headers=cookie)
+        for _ in range(12):
+            stack.enter_context(urllib.request.urlopen(request))
+        opened(browser, site, "viewer", "/")
+        until(lambda: "one person may have 50 open at once" in told(browser), 20)
+        shot(browser, "live-too-many")
+
+
+def told(browser: Any) -> str:
+    return " ".join(element.text for element in elements(browser, ".told"))

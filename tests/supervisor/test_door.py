@@ -19,7 +19,7 @@ import pytest
 from pyarrow import parquet
 
 from sightline.access.rights import RIGHTS, Right
-from sightline.entities import AlertState, Checkpoint, CountWindow, Role, SourceWindow
+from sightline.entities import PERSON_ROLES, AlertState, Checkpoint, CountWindow, Role, SourceWindow
 from sightline.store.database import Store
 from sightline.store.read.downloads import as_csv, as_parquet
 from sightline.store.read.history import read_count_table
@@ -39,7 +39,7 @@ REFUSALS = re.compile("sign in, or show a token|may not do this here")
 def people(tmp_path: Path) -> Iterator[People]:
     with people_of(f"sqlite:///{tmp_path}/all.db", attempts_per_address=1000, attempts_per_name=1000) as made:
         for name, cameras in (("of-gate", [GATE]), ("of-yard", [YARD]), ("of-all", None)):
-            for role in Role:
+            for role in PERSON_ROLES:
                 made.add(f"{role}-{name}", role, cameras=cameras)
         yield made
 
@@ -93,6 +93,38 @@ def test_every_endpoint_lets_in_whom_the_table_says(front: Front, shop: Shop) ->
         if is_let_in(answer) is not may(endpoint, role, cameras):
             wrong.append((endpoint.method, endpoint.path, who, answer.status))
     assert wrong == []
+
+
+def test_a_wall_display_opens_its_wall_and_nothing_else(front: Front, shop: Shop) -> None:
+    """With the token as programs show it, and as the browser does in which its link was opened."""
+    token = shop.people.tokens.create("lobby", Role.DISPLAY, ROOT, days=3650, cameras=[GATE])
+    opened = front.post("/auth/wall", {"link": token})
+    assert (opened.status, opened.session) == (200, token)
+    assert {"HttpOnly", "SameSite=lax"} <= set(opened.headers["set-cookie"].split("; "))
+    mine = {("GET", "/live/grid.mjpg"), ("GET", "/api/v1/wall")}
+    own_words = {"/auth/me", "/auth/wall", "/auth/sign-out"}
+    for endpoint, who in itertools.product(shop.endpoints, ({"token": token}, {"session": token})):
+        answer, nobody = ask(front, endpoint, **who), ask(front, endpoint)
+        if endpoint in closed(shop.endpoints):
+            assert is_let_in(answer) is ((endpoint.method, endpoint.path) in mine), endpoint.path
+        elif endpoint.path not in own_words:
+            assert (answer.status, answer.body) == (nobody.status, nobody.body), endpoint.path
+    assert [(entry["name"], entry["state"]) for entry in front.ask("/api/v1/wall", token=token).json] == [
+        (GATE, "silent")
+    ]
+    assert front.ask(f"/live/grid.mjpg?camera={YARD}", session=token).status == 403
+    assert front.ask(f"/live/grid.mjpg?camera={YARD}&camera={GATE}", session=token).status == 403
+    shop.people.tokens.revoke("lobby", ROOT)
+    assert front.ask("/api/v1/wall", session=token).status == 401
+    assert front.post("/auth/wall", {"link": token}).status == 401
+
+
+def test_no_other_token_signs_a_browser_in(front: Front, shop: Shop) -> None:
+    for role in PERSON_ROLES:
+        token = shop.people.tokens.create(role, role, ROOT, days=1)
+        assert front.post("/auth/wall", {"link": token}).status == 401
+        for endpoint in closed(shop.endpoints):
+            assert not is_let_in(ask(front, endpoint, session=token)), endpoint.path
 
 
 def test_a_token_that_is_forged_expired_or_revoked_opens_nothing(front: Front, shop: Shop) -> None:

@@ -533,9 +533,10 @@ def test_one_person_takes_a_quarter_of_the_places_and_leaves_the_others_to_other
                     answer = connection.getresponse()
                     assert (answer.status, answer.headers["Retry-After"]) == (429, "10")
                     assert b"may have 3 open at once, and you have 3" in answer.read()
-            with socket_of(world, "camera=a", greedy) as boxes, pytest.raises(
-                websockets.ConnectionClosed
-            ) as closed:
+            with (
+                socket_of(world, "camera=a", greedy) as boxes,
+                pytest.raises(websockets.ConnectionClosed) as closed,
+            ):
                 boxes.recv(timeout=5)
             assert closed.value.rcvd is not None
             assert (closed.value.rcvd.code, closed.value.rcvd.reason[:10]) == (1013, "one person")

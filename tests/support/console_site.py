@@ -21,7 +21,7 @@ import numpy as np
 
 from sightline.camera.messages import AskFeature, LiveMessage, Message
 from sightline.config.loader import load_config
-from sightline.entities import CameraStatus, Event, Role, Variant
+from sightline.entities import PERSON_ROLES, CameraStatus, Event, Role, Variant
 from sightline.errors import StoreUnavailable
 from sightline.store.read.open_alerts import read_open_alerts
 from sightline.store.read.queries import read_cameras
@@ -204,7 +204,7 @@ def console_site(
         alert_id, state=state, who=who, comment=comment
     )
     with people_of(url) as people, closing(DrawnCameras(live, Database(url))) as cameras, closing(database):
-        for role in Role:
+        for role in PERSON_ROLES:
             people.add(role.value, role)
         people.add("guest", Role.OPERATOR, cameras=frozenset({"car-park"}))
         cameras_path = folder / "cameras.yml"

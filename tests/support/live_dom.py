@@ -20,6 +20,17 @@ const walk = (node) => {
 walk(document.documentElement);
 """
 
+#: What each canvas shows, as a number.
+SUMS = f"""
+{FIND.replace("SELECTOR", "'canvas'")}
+return found.map((canvas) => {{
+  const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+  let sum = 0;
+  for (let i = 0; i < data.length; i += 4) sum += data[i] * (i % 997);
+  return sum;
+}});
+"""
+
 
 def elements(browser: Any, css: str) -> list[Any]:
     """Also those of components."""
@@ -36,6 +47,13 @@ def opened(
     site.sign_in(browser, name)
     browser.get(site.url + path)
     until(lambda: elements(browser, wanted), 30)
+
+
+def moves(browser: Any) -> bool:
+    """Whether any picture changes."""
+    before = browser.execute_script(SUMS)
+    time.sleep(0.6)
+    return before != browser.execute_script(SUMS)
 
 
 def text_of(browser: Any) -> str:

@@ -162,6 +162,8 @@ BODIES: dict[str, Any] = {
     "POST /auth/sign-in": {"name": "nobody-there", "password": PASSWORD},
     "POST /auth/set-up": {"link": "x", "name": "x", "password": PASSWORD},
     "POST /auth/link": {"link": "x"},
+    "POST /auth/wall": {"link": "x"},
+    "POST /auth/invitation": {"link": "x", "password": PASSWORD},
     "POST /auth/password": {"password": "wrong", "new": PASSWORD},
     "POST /api/v1/people": {"name": "new", "password": PASSWORD, "cameras": [YARD]},
     "PUT /api/v1/people/{name}": {"enabled": True},

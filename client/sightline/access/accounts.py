@@ -19,14 +19,16 @@ from sightline.access.last_known import LastKnown
 from sightline.access.passwords import Passwords, require_good
 from sightline.access.rights import Caller, How, Person
 from sightline.config.access_options import AccessOptions
-from sightline.entities import Role
+from sightline.entities import PERSON_ROLES, Role
 from sightline.errors import AccessError, SignInRefused, StoreUnavailable, TooManyAttempts
 from sightline.store.access_store import AccessRows, AccessStore, Account, SignIn
 
 SEEN_EVERY_S = 60.0  # so often it is written that a sign-in is in use
 SET_UP_LINK_S = 3600.0
 DEMO_LINK_S = 12 * 3600.0
+INVITATION_S = 3 * 86_400.0
 DEMO = "demo"
+_INVITATION = "invitation"
 _SET_UP = "set-up"
 MAX_NAME = 64  # characters
 _REFUSED = "name or password are wrong, or the account is closed or locked for a while"
@@ -219,6 +221,48 @@ class Accounts:
                 raise SignInRefused("this link no longer works; start the demo anew for another one")
             return self._begin(rows, account, How.LINK, address)
 
+    def invite(self, name: str, by: Caller) -> str:
+        """The secret of a link by which somebody gives their account a password, once, within three days.
+
+        Until then the account stays as it is; an earlier link of it no longer works.
+
+        Raises:
+            AccessError: there is no such account, it is closed, or the identity provider's.
+        """
+        now, link = self._clock(), secrets.token_urlsafe(32)
+        with self._store.writing() as rows:
+            account = _local(rows, name)
+            if not self._usable(account, now):
+                raise AccessError(f"{account.name!r} is closed; open it first")
+            rows.add_link(hashed(link), _INVITATION, now, now + INVITATION_S, account.account)
+            record(rows, Action.INVITE, account.name, by, now)
+        return link
+
+    def accept(self, link: str, password: str, address: str) -> SignedIn:
+        """Give the account of an invitation a password, and sign in there.
+
+        Raises:
+            SignInRefused: the link has been used, has expired or is none.
+            AccessError: the password will not do; the link still works.
+            TooManyAttempts: of this address.
+        """
+        self._take_attempt(self._by_address, network_of(address))
+        with self._store.reading() as rows:
+            key = rows.link_account(hashed(link), _INVITATION, self._clock())
+            account = rows.account(key) if key else None
+        if account is not None:
+            require_good(password, account.name)
+            new_hash = self._passwords.hash(password)  # takes long, so it is made outside of the transaction
+            with self._store.writing() as rows:
+                taken = rows.take_link(hashed(link), _INVITATION, self._clock())
+                if taken == account.account and self._usable(account, self._clock()):
+                    values = {"password_hash": new_hash, "must_change": False}
+                    account = self._change(rows, taken, **values, failures=0, locked_until=None)
+                    caller = Caller(_person(account, How.LINK), address)
+                    record(rows, Action.CHANGE_PASSWORD, account.name, caller, self._clock())
+                    return self._begin(rows, account, How.LINK, address)
+        raise SignInRefused("this link no longer works; ask an admin for another one")
+
     # -- managing people ------------------------------------------------------------------------------
 
     def everybody(self) -> list[Account]:
@@ -242,21 +286,24 @@ class Accounts:
         self,
         name: str,
         role: Role,
-        password: str,
+        password: str | None,
         by: Caller,
         *,
         cameras: Collection[str] | None = None,
         expires_at: float | None = None,
         must_change: bool = False,
     ) -> Account:
-        """Make an account.
+        """Make an account; without a password it waits for an invitation.
 
         Raises:
             AccessError: name or password will not do, or there is such an account.
         """
-        require_good(password, name)
+        if password is not None:
+            require_good(password, name)
         account = replace(
-            self._new(name, role, cameras, password), expires_at=expires_at, must_change=must_change
+            self._new(name, role, cameras, password or ""),
+            expires_at=expires_at,
+            must_change=must_change and password is not None,
         )
         with self._store.writing() as rows:
             if not rows.add_account(account):
@@ -286,24 +333,34 @@ class Accounts:
 
     def set_role(self, name: str, role: Role, by: Caller) -> None:
         """Give an account another role."""
+        _require_person_role(role)
         self._manage(name, by, {"role": role}, local=True)
 
     def set_cameras(self, name: str, cameras: Collection[str] | None, by: Caller) -> None:
         """Let an account see these cameras; None: all."""
         self._manage(name, by, {"cameras": None if cameras is None else frozenset(cameras)}, local=True)
 
+    def end_sign_ins(self, name: str, by: Caller) -> None:
+        """Sign somebody out everywhere."""
+        with self._store.writing() as rows:
+            account = _existing(rows, name)
+            rows.end_sign_ins(self._clock(), account=account.account)
+            record(rows, Action.SIGN_OUT, account.name, by, self._clock(), detail="everywhere")
+
+    def last_seen(self) -> dict[str, float]:
+        """When each account was used last, by what identifies it: as far as is kept, UTC epoch seconds."""
+        with self._store.reading() as rows:
+            seen = {folded(name): time for name, time in rows.last_entries(Action.SIGN_IN).items()}
+            return seen | rows.last_seen()
+
     def _manage(self, name: str, by: Caller, values: dict[str, Any], *, local: bool = False) -> None:
         """Change an account, unless that would leave nobody to manage accounts."""
         now = self._clock()
         with self._store.writing() as rows:
-            account = rows.account(folded(name), lock=True)
-            if account is None:
-                raise AccessError(f"there is no account {name!r}")
-            if local and account.subject is not None:
-                raise AccessError(f"{account.name!r} follows the identity provider: change its groups there")
-            self._change(rows, account.account, **values)
-            admins = [item for item in rows.accounts() if self._is_admin(item, now)]
-            if self._is_admin(account, now) and not admins:
+            account = _local(rows, name) if local else _existing(rows, name)
+            changed = self._change(rows, account.account, **values)
+            ends = self._is_admin(account, now) and not self._is_admin(changed, now)
+            if ends and not any(self._is_admin(item, now) and _has_a_way(item) for item in rows.accounts()):
                 raise AccessError(f"{account.name!r} is the last admin; make another one first")
             detail = _detail({key: value for key, value in values.items() if getattr(account, key) != value})
             record(rows, Action.CHANGE_ACCOUNT, account.name, by, now, detail=detail)
@@ -413,6 +470,8 @@ class Accounts:
             raise AccessError(f"there is no account {key!r} any more")
         changed = replace(account, **values, revision=account.revision + 1)
         rows.change_account(key, **values, revision=changed.revision)
+        if "password_hash" in values or not changed.enabled:
+            rows.drop_links(_INVITATION, key)
         rows.end_sign_ins(self._clock(), account=key)
         return changed
 
@@ -423,6 +482,7 @@ class Accounts:
         if not _is_name(name) or len(name) > MAX_NAME:
             rule = "letters, digits or . _ @ + -, and begins with a letter or digit"
             raise AccessError(f"a name is 1 to {MAX_NAME} {rule}")
+        _require_person_role(role)
         return Account(
             account=folded(name),
             name=name,
@@ -449,9 +509,35 @@ class Accounts:
         raise SignInRefused(f"there is another account {identity.name!r}; ask an administrator")
 
 
+def _existing(rows: AccessRows, name: str) -> Account:
+    """An account, which nobody else changes until the transaction ends."""
+    account = rows.account(folded(name), lock=True)
+    if account is None:
+        raise AccessError(f"there is no account {name!r}")
+    return account
+
+
+def _local(rows: AccessRows, name: str) -> Account:
+    """As :func:`_existing`, of one that is not the identity provider's."""
+    account = _existing(rows, name)
+    if account.subject is not None:
+        raise AccessError(f"{account.name!r} follows the identity provider: change its groups there")
+    return account
+
+
 def folded(name: str) -> str:
     """What names that differ in capitals only have in common."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+
+
+def _has_a_way(account: Account) -> bool:
+    """Whether somebody can sign in there without a link."""
+    return account.password_hash != "" or account.subject is not None
+
+
+def _require_person_role(role: Role) -> None:
+    if role not in PERSON_ROLES:
+        raise AccessError(f"{role} is no role of an account; make a token for a wall display")
 
 
 def _is_name(text: str) -> bool:

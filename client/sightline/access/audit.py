@@ -17,6 +17,7 @@ class Action(StrEnum):
     SIGN_OUT = "sign_out"
     SET_UP = "set_up"
     CHANGE_PASSWORD = "change_password"  # noqa: S105  no password
+    INVITE = "invite"
     ADD_ACCOUNT = "add_account"
     CHANGE_ACCOUNT = "change_account"
     CREATE_TOKEN = "create_token"  # noqa: S105  no token

@@ -15,6 +15,7 @@ class Right(StrEnum):
     SEE_HEALTH = "see_health"
     SIGN_IN = "sign_in"
     CHANGE_PASSWORD = "change_password"  # noqa: S105  one's own; no password
+    SEE_WALL = "see_wall"
     SEE_LIVE = "see_live"
     ASK_FOR_MEDIA = "ask_for_media"
     SEE_STATUS = "see_status"
@@ -48,6 +49,7 @@ RIGHTS: Mapping[Right, RightRule] = {
     Right.SIGN_IN: RightRule(None, False, "sign in and out, and read what the API is"),
     Right.CHANGE_PASSWORD: RightRule(Role.VIEWER, False, "change one's own password"),
     Right.ASK_FOR_MEDIA: RightRule(None, False, "have a token of ours checked, for the media server"),
+    Right.SEE_WALL: RightRule(Role.DISPLAY, True, "pictures of several cameras, and which are online"),
     Right.SEE_LIVE: RightRule(Role.VIEWER, True, "live pictures, video and detections"),
     Right.SEE_STATUS: RightRule(Role.VIEWER, True, "state and figures of a camera"),
     Right.SEE_COUNTS: RightRule(Role.VIEWER, True, "counts and their coverage"),

@@ -10,7 +10,7 @@ from sightline.access.audit import Action, record
 from sightline.access.last_known import LastKnown
 from sightline.access.rights import Caller, How, Person
 from sightline.entities import Role
-from sightline.errors import AccessError, StoreUnavailable
+from sightline.errors import AccessError, SignInRefused, StoreUnavailable
 from sightline.store.access_store import AccessStore, ApiToken
 
 PREFIX = "slt_"
@@ -67,6 +67,19 @@ class Tokens:
         if not secret.startswith(PREFIX):
             return None
         return self._last_known.ask(hashed(secret), lambda: self._find(secret))
+
+    def admit(self, secret: str, address: str) -> Person:
+        """Which wall display a browser is from now on that shows this token.
+
+        Raises:
+            SignInRefused: it is no display's, or works no longer.
+        """
+        person = self.person_of(secret)
+        if person is None or person.role is not Role.DISPLAY:
+            raise SignInRefused("this link no longer works; ask an admin for another one")
+        with self._store.writing() as rows:
+            record(rows, Action.SIGN_IN, person.name, Caller(person, address), self._clock())
+        return person
 
     def _find(self, secret: str) -> Person | None:
         now = self._clock()

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -25,7 +25,7 @@ from sightline.cli.parsers import (
     require_name,
 )
 from sightline.config import ConfigOutline, load_outline
-from sightline.entities import Role
+from sightline.entities import PERSON_ROLES, Role
 from sightline.errors import SightlineError
 
 if TYPE_CHECKING:
@@ -39,9 +39,8 @@ ALL_CAMERAS = "only these cameras, or none at all where none is named (default: 
 
 def add_to(commands: Any) -> None:
     """Add the commands to the parser's subcommands."""
-    named, roles, cameras, expiry, json_too = (argparse.ArgumentParser(add_help=False) for _ in range(5))
+    named, cameras, expiry, json_too = (argparse.ArgumentParser(add_help=False) for _ in range(4))
     named.add_argument("name", metavar="NAME", help="of the account, in any capitals")
-    roles.add_argument("--role", choices=list(Role), default=Role.VIEWER, help="default: %(default)s")
     cameras.add_argument("--cameras", nargs="*", metavar="CAMERA", help=ALL_CAMERAS)
     text = "closed from then on, UTC: 2026-11-20"
     expiry.add_argument("--expires", type=parse_day, metavar="DAY", help=text)
@@ -50,22 +49,28 @@ def add_to(commands: Any) -> None:
     users = add_group(commands, "user", text)
     must = argparse.ArgumentParser(add_help=False)
     must.add_argument("--must-change", action="store_true", help="the password, at the next sign-in")
-    add_config_option(add_command(users, _user_add, named, roles, cameras, expiry, must))
+    parser = add_config_option(add_command(users, _user_add, named, cameras, expiry, must))
+    _add_role_option(parser, PERSON_ROLES)
     add_config_option(add_command(users, _user_list, json_too))
     add_config_option(add_command(users, _user_passwd, named, must))
     add_config_option(add_command(users, _user_disable, named))
     add_config_option(add_command(users, _user_enable, named, expiry))
-    add_config_option(add_command(users, _user_role, named)).add_argument("role", choices=list(Role))
+    add_config_option(add_command(users, _user_role, named)).add_argument("role", choices=PERSON_ROLES)
     parser = add_config_option(add_command(users, _user_cameras, named))
     parser.add_argument("cameras", nargs="*", metavar="CAMERA", help="none: no camera at all")
     parser.add_argument("--all", action="store_true", help="all, also those to come")
     tokens = add_group(commands, "token", "with what programs show who they are")
-    parser = add_config_option(add_command(tokens, _token_create, roles, cameras))
+    parser = add_config_option(add_command(tokens, _token_create, cameras))
+    _add_role_option(parser, tuple(Role))
     parser.add_argument("name", metavar="NAME", help="what the token is for")
     text = "it works for so long (default: %(default)g)"
     parser.add_argument("--days", type=parse_number(3650), default=365.0, help=text)
     add_config_option(add_command(tokens, _token_list, json_too))
     add_config_option(add_command(tokens, _token_revoke)).add_argument("name", help="its name or id")
+
+
+def _add_role_option(parser: argparse.ArgumentParser, roles: Sequence[Role]) -> None:
+    parser.add_argument("--role", choices=roles, default=Role.VIEWER, help="default: %(default)s")
 
 
 def _user_add(arguments: argparse.Namespace) -> None:
@@ -151,6 +156,8 @@ def _token_create(arguments: argparse.Namespace) -> None:
             cameras=access.cameras(arguments.cameras),
         )
     print("shown only now; keep it where others cannot read it", file=sys.stderr)
+    if arguments.role == Role.DISPLAY:
+        print("the display opens the console's address with /auth/wall#TOKEN behind it", file=sys.stderr)
     print(token)
 
 

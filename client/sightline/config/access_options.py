@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from sightline.base.same_origin import LOOPBACK
 from sightline.config.option_group import OptionGroup, hot, restarts
-from sightline.entities import Role
+from sightline.entities import PERSON_ROLES, Role
 
 
 def _check_issuer(url: str) -> str:
@@ -20,10 +20,16 @@ def _check_issuer(url: str) -> str:
     return url
 
 
+def _check_role(role: Role) -> Role:
+    if role not in PERSON_ROLES:
+        raise PydanticCustomError("role", f"must be one of {', '.join(PERSON_ROLES)}")
+    return role
+
+
 class OidcGroup(OptionGroup):
     """What a group of the identity provider may do."""
 
-    role: Role = hot(..., "viewer, operator, engineer or admin.")
+    role: Annotated[Role, AfterValidator(_check_role)] = hot(..., "viewer, operator, engineer or admin.")
     cameras: frozenset[str] | None = hot(None, "Cameras that its people see; null: all.")
 
 

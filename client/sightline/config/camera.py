@@ -5,13 +5,13 @@ import ipaddress
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr
 
 from sightline.config.groups import BRACES, AllowOptions, Blurred, CameraOptions
-from sightline.config.option_group import Effect, OptionGroup, reopens
+from sightline.config.option_group import Effect, OptionGroup, hot, matching, reopens
 
 #: Groups whose options shape what is counted.
 SHAPING = ("stream", "detect", "track", "count", "rules")
@@ -37,6 +37,14 @@ _MOVED = {
 }
 #: The flat keys of the first release, accepted with a warning until the next one: group and key of each now.
 NEW_KEYS = _RENAMED | {key: (group, key) for group, keys in _MOVED.items() for key in keys}
+_NOT_PRINTED = r"\x00-\x1f\x7f"
+GroupName = Annotated[
+    str,
+    matching(
+        rf"[^\s{_NOT_PRINTED}]([^{_NOT_PRINTED}]{{0,38}}[^\s{_NOT_PRINTED}])?",
+        "is 1 to 40 characters, without spaces at its ends",
+    ),
+]
 
 
 class Camera(CameraOptions):
@@ -46,6 +54,7 @@ class Camera(CameraOptions):
     url: SecretStr = reopens(..., "rtsp(s)://…; http(s)://… or a file where the config allows it.")
     sub_url: SecretStr | None = reopens(None, "The camera's smaller stream; preferred when given.")
     enabled: bool = reopens(True, "False: keep the entry, do not run it.")
+    groups: tuple[GroupName, ...] = hot((), "With which others it is shown, as a floor's.", max_length=16)
 
     @property
     def source_url(self) -> str:

@@ -104,6 +104,31 @@ class AuditEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuditFilter:
+    """Which entries of the audit are wanted; by default all."""
+
+    who: str = ""  # stands in the name, in any capitals
+    action: str = ""
+    about: str = ""  # stands in the target or the detail, in any capitals
+    start: float = 0.0
+    end: float | None = None  # the first moment after them
+
+    def terms(self) -> Iterator[sa.ColumnElement[bool]]:
+        """As conditions of a query."""
+        c = _AUDIT.c
+        if self.who:
+            yield c.who.icontains(self.who, autoescape=True)
+        if self.action:
+            yield c.action == self.action
+        if self.about:
+            yield sa.or_(*(column.icontains(self.about, autoescape=True) for column in (c.target, c.detail)))
+        if self.start:
+            yield c.time >= _moment(self.start)
+        if self.end is not None:
+            yield c.time < _moment(self.end)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigChange:
     """The configuration's file before and after somebody changed it, its secrets masked."""
 
@@ -167,6 +192,11 @@ class AccessRows:
         query = sa.select(_SIGN_INS.c.address).where(_SIGN_INS.c.account == account).distinct()
         return list(self._connection.execute(query).scalars())
 
+    def last_seen(self) -> dict[str, float]:
+        """When each account was used last, of those whose sign-ins are kept."""
+        c = _SIGN_INS.c
+        return self._times(sa.select(c.account, sa.func.max(c.seen_at)).group_by(c.account))
+
     def see(self, session_hash: str, now: float) -> None:
         """The sign-in is in use."""
         update = sa.update(_SIGN_INS).where(_SIGN_INS.c.session_hash == session_hash)
@@ -201,17 +231,26 @@ class AccessRows:
     # -- links ----------------------------------------------------------------------------------------
 
     def add_link(self, link_hash: str, purpose: str, now: float, expires_at: float, account: str) -> None:
-        """Keep a link; an earlier one of the same purpose no longer works."""
-        self._connection.execute(sa.delete(_LINKS).where(_LINKS.c.purpose == purpose))
+        """Keep a link; an earlier one of the same purpose and account no longer works."""
+        self.drop_links(purpose, account)
         values = {"link_hash": link_hash, "purpose": purpose, "account": account, "created_at": now}
         self._insert(_LINKS, {**values, "expires_at": expires_at})
 
+    def drop_links(self, purpose: str, account: str) -> None:
+        """Forget the links of an account."""
+        c = _LINKS.c
+        self._connection.execute(sa.delete(_LINKS).where(c.purpose == purpose, c.account == account))
+
+    def link_account(self, link_hash: str, purpose: str, now: float) -> str | None:
+        """The account of a link that still works."""
+        query = sa.select(_LINKS.c.account).where(*_unused(link_hash, purpose, now))
+        account: str | None = self._connection.execute(query).scalar()
+        return account
+
     def take_link(self, link_hash: str, purpose: str, now: float) -> str | None:
         """Use a link up; its account. None: there is none that still works."""
-        c = _LINKS.c
-        unused = (c.link_hash == link_hash, c.purpose == purpose, c.used_at.is_(None))
-        update = sa.update(_LINKS).where(*unused, c.expires_at > _moment(now)).values(used_at=_moment(now))
-        account: str | None = self._connection.execute(update.returning(c.account)).scalar()
+        update = sa.update(_LINKS).where(*_unused(link_hash, purpose, now)).values(used_at=_moment(now))
+        account: str | None = self._connection.execute(update.returning(_LINKS.c.account)).scalar()
         return account
 
     # -- audit ----------------------------------------------------------------------------------------
@@ -222,9 +261,17 @@ class AccessRows:
         del values["entry_id"]
         self._insert(_AUDIT, values)
 
-    def entries(self, limit: int = 100, *, before: int | None = None) -> list[AuditEntry]:
-        """The newest, or the newest before one by its id."""
-        return self._newest(AuditEntry, _AUDIT.c.entry_id, limit, before)
+    def entries(
+        self, limit: int = 100, *, before: int | None = None, wanted: AuditFilter | None = None
+    ) -> list[AuditEntry]:
+        """The newest that are wanted (None: all), or the newest of them before one by its id."""
+        return self._newest(AuditEntry, _AUDIT.c.entry_id, limit, before, *(wanted.terms() if wanted else ()))
+
+    def last_entries(self, action: str) -> dict[str, float]:
+        """When something was done last, by what it was done to."""
+        c = _AUDIT.c
+        query = sa.select(c.target, sa.func.max(c.time)).where(c.action == action, c.outcome == "done")
+        return self._times(query.group_by(c.target))
 
     # -- the configuration ----------------------------------------------------------------------------
 
@@ -240,10 +287,18 @@ class AccessRows:
         """The newest, or the newest before one by its id."""
         return self._newest(ConfigChange, _CHANGES.c.change_id, limit, before)
 
+    def _times(self, query: sa.Select[Any]) -> dict[str, float]:
+        return {name: time.timestamp() for name, time in self._connection.execute(query)}
+
     def _newest(
-        self, entity: type[_Entity], number: sa.Column[int], limit: int, before: int | None
+        self,
+        entity: type[_Entity],
+        number: sa.Column[int],
+        limit: int,
+        before: int | None,
+        *terms: sa.ColumnElement[bool],
     ) -> list[_Entity]:
-        query = sa.select(number.table).order_by(number.desc()).limit(limit)
+        query = sa.select(number.table).where(*terms).order_by(number.desc()).limit(limit)
         return self._select(entity, query if before is None else query.where(number < before))
 
     def _select(self, entity: type[_Entity], query: sa.Select[Any]) -> list[_Entity]:
@@ -339,6 +394,13 @@ def _columns(table: sa.Table, values: Mapping[str, Any]) -> dict[str, Any]:
         name: _moment(value) if value is not None and isinstance(table.c[name].type, UtcDateTime) else value
         for name, value in values.items()
     }
+
+
+def _unused(link_hash: str, purpose: str, now: float) -> tuple[sa.ColumnElement[bool], ...]:
+    """Of a link that still works."""
+    c = _LINKS.c
+    these = (c.link_hash == link_hash, c.purpose == purpose)
+    return (*these, c.used_at.is_(None), c.expires_at > _moment(now))
 
 
 def _moment(time: float) -> datetime:

@@ -32,7 +32,7 @@ def live_tiles(
         key: of the widget.
     """
     html = '<div class="tiles"><button class="leave" type="button" hidden>Leave the wall</button></div>'
-    show = own_component("live_tiles", html, "live.css", "elements.js", "pictures.js")
+    show = own_component("live_tiles", html, "tiles.css", "elements.js", "pictures.js", "tiles.js")
     data = {"tiles": [asdict(tile) for tile in tiles], "overlay": overlay, "least_px": least_px, "wall": wall}
     chosen: str | None = show(data=data, key=key, on_open_change=lambda: None).open
     return chosen

@@ -13,9 +13,9 @@ class Single extends Screen {
     this.follow(
       data.url,
       (bitmap, captured) => this.draw(bitmap, captured),
-      (state) => {
+      (state, told) => {
         this.root.dataset.state = state;
-        this.age.textContent = this.data.words[state];
+        this.age.textContent = told || this.data.words[state];
       },
     );
   }

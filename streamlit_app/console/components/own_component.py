@@ -6,13 +6,18 @@ from typing import Any
 
 import streamlit as st
 
-_FOLDER = Path(__file__).parent
+from sightline.supervisor.http.sign_in_pages import PAGES
+
+_FOLDERS = (Path(__file__).parent, PAGES)  # PAGES: what the supervisor's own pages have as well
 
 
 @cache
 def own_component(name: str, html: str, style: str, *scripts: str) -> Any:
     """The component of ``name.js``; ``scripts`` are read before it."""
-    files = (*scripts, f"{name}.js")
-    script = "".join((_FOLDER / file).read_text(encoding="utf-8") for file in files)
-    css = (_FOLDER / style).read_text(encoding="utf-8")
+    script = "".join(map(_text, (*scripts, f"{name}.js")))
+    css = _text(style)
     return st.components.v2.component(f"sightline_{name}", html=html, css=css, js=script)
+
+
+def _text(name: str) -> str:
+    return next(path for folder in _FOLDERS if (path := folder / name).exists()).read_text(encoding="utf-8")

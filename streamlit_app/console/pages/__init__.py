@@ -12,6 +12,7 @@ from console.pages import (
     live_page,
     models_page,
     overview_page,
+    people_page,
     review_page,
 )
 from console.viewer import Viewer
@@ -41,6 +42,7 @@ PAGES = (
     ),
     ConsolePage("Alerts", ":material/rule:", "alerts", Right.SEE_ALERTS, alerts_page.render),
     ConsolePage("Health", ":material/monitor_heart:", "health", Right.SEE_STATUS, health_page.render),
+    ConsolePage("People", ":material/group:", "people", Right.MANAGE_PEOPLE, people_page.render),
     ConsolePage(
         "Models", ":material/deployed_code:", "models", Right.SEE_CONFIG, models_page.render, engineers=True
     ),

@@ -345,14 +345,25 @@ def _render_stream(viewer: Viewer, name: str, part: Part, *, fixed: bool) -> Non
         help="With commas between them; empty: all.",
         disabled=fixed,
     )
+    groups = ", ".join(options.get("groups") or ())
+    shown_with = st.text_input(
+        "Groups",
+        groups,
+        key=f"groups_{name}_{part.version}",
+        placeholder="none",
+        help="With which others it is shown on Live and on walls; with commas between them.",
+        disabled=fixed,
+    )
     if fixed:
         return
     edits: dict[tuple[str, ...], Any] = {}
     edits |= {("url",): url} if url else {}
     edits |= {("sub_url",): sub_url} if sub_url else {}
     edits |= {("stream", "fps"): fps} if fps != before else {}
-    names = [word.strip() for word in counted.split(",") if word.strip()]
+    names = _names(counted)
     edits |= {("count", "classes"): names or None} if ", ".join(names) != classes else {}
+    names = _names(shown_with)
+    edits |= {("groups",): names or GONE} if ", ".join(names) != groups else {}
     line = st.container(horizontal=True, vertical_alignment="bottom", gap="small")
     urls = {label: new for label, new in (("URL", url), ("Smaller stream", sub_url)) if new}
     text = "Looks at the new URLs; how the present ones do is said above."
@@ -365,3 +376,7 @@ def _render_stream(viewer: Viewer, name: str, part: Part, *, fixed: bool) -> Non
         _probe(viewer, urls)
     if ("count", "classes") in edits:
         offer_what_if(viewer, line, name, part, edits, key="stream")
+
+
+def _names(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]

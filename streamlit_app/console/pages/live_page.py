@@ -1,7 +1,7 @@
 """Live: what the cameras see now, all of them or one, and how each does."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -21,6 +21,7 @@ from sightline.store.rollups import DAY_S
 #: As many as one stream shows well; a grid of the HTTP port has at most 36.
 PAGE_TILES = 16
 SIZES_PX = {"Small": 220, "Medium": 340, "Large": 560}
+FILTERS = ("search", "group")  # as they stand in the page's address
 EVENTS = 12
 MUTES_S = {"15 min": 900, "1 h": 3600, "8 h": 8 * 3600}
 
@@ -31,7 +32,8 @@ def render(viewer: Viewer) -> None:
     if name:
         _render_one(viewer, name)
     else:
-        _render_all(viewer)
+        with theme.trying():
+            _render_all(viewer)
 
 
 # -- all of them --------------------------------------------------------------------------------------------
@@ -39,22 +41,32 @@ def render(viewer: Viewer) -> None:
 
 def _render_all(viewer: Viewer) -> None:
     is_wall = "wall" in st.query_params
+    grouped = groups_of(viewer.api.get("/api/v1/wall"))
     row = st.container(horizontal=True, vertical_alignment="bottom", gap="small")
+    for name in FILTERS:  # what the address says, until something else is chosen here
+        st.session_state.setdefault(f"live_{name}", st.query_params.get(name, ""))
     wanted = row.text_input("Search", key="live_search", placeholder="a camera's name", width=230)
+    group = _choose_group(row, grouped)
+    for name, value in zip(FILTERS, (wanted, group), strict=True):
+        if value != st.query_params.get(name, ""):
+            st.query_params.from_dict({**st.query_params, name: value} if value else _without(name))
     only = row.segmented_control("Show", ["All", "In trouble"], default="All", key="live_only", required=True)
     size = row.segmented_control("Size", [*SIZES_PX], default="Medium", key="live_size", required=True)
     overlay = row.toggle("Boxes and zones", value=True, key="live_overlay")
     if row.button(
         "Wall", icon=":material/fullscreen:", key="open_wall", help="Pictures alone, over the window."
     ):
-        st.query_params["wall"] = "1"
-        st.rerun()
+        _go(wall="1")
 
     def show(viewer: Viewer) -> None:
         cameras = running_cameras(viewer.api)  # by name, since operators know where to look
-        rows = [row for row in cameras if is_wanted(row, wanted, trouble_only=only != "All")]
+        names = grouped.get(group)
+        rows = [row for row in cameras if is_wanted(row, wanted, names, trouble_only=only != "All")]
         if not rows:
-            theme.state("No camera is like that.", "Search for another name, or show all.", icon="search_off")
+            remedy = "Search for another name, choose another group, or show all."
+            theme.state("No camera is like that.", remedy, icon="search_off")
+            if is_wall and st.button("Leave the wall", key="leave_wall"):
+                _go()
             return
         pages = -(-len(rows) // PAGE_TILES)
         page = st.pagination(pages, key="live_page") if pages > 1 else 1
@@ -68,15 +80,47 @@ def _render_all(viewer: Viewer) -> None:
             key="tiles",
         )
         if chosen is not None:
-            st.query_params.from_dict({"camera": chosen} if chosen else {})
-            st.rerun()
+            _go(**({"camera": chosen} if chosen else {}))
 
     theme.fresh(show, viewer)
 
 
-def is_wanted(row: CameraRowView, text: str, *, trouble_only: bool) -> bool:
-    """Whether a camera is one of those that somebody looks for."""
-    return text.casefold() in row.status.source.casefold() and not (trouble_only and row.tone == "good")
+def _choose_group(row: st.delta_generator.DeltaGenerator, grouped: Mapping[str, Collection[str]]) -> str:
+    """The group that is to be shown; "": every camera."""
+    if not grouped:
+        return ""
+    if st.session_state["live_group"] not in grouped:
+        st.session_state["live_group"] = ""
+    return row.selectbox(
+        "Group", ["", *grouped], key="live_group", format_func=lambda name: name or "all cameras", width=200
+    )
+
+
+def _without(name: str) -> dict[str, str]:
+    return {key: value for key, value in st.query_params.items() if key != name}
+
+
+def _go(**query: str) -> None:
+    """To all cameras, one of them, or the wall; what was searched for stays in the address."""
+    kept = {name: value for name in FILTERS if (value := st.query_params.get(name, ""))}
+    st.query_params.from_dict({**query, **kept})
+    st.rerun()
+
+
+def groups_of(cameras: Iterable[Mapping[str, Any]]) -> dict[str, set[str]]:
+    """The groups of the configuration, by name, and the cameras in each."""
+    groups: defaultdict[str, set[str]] = defaultdict(set)
+    for camera in cameras:
+        for name in camera["groups"]:
+            groups[name].add(camera["name"])
+    return dict(sorted(groups.items()))
+
+
+def is_wanted(row: CameraRowView, text: str, names: Collection[str] | None, *, trouble_only: bool) -> bool:
+    """Whether a camera is one of those that somebody looks for; ``names``: of the group, if one is chosen."""
+    name = row.status.source
+    in_group = names is None or name in names
+    return in_group and text.casefold() in name.casefold() and not (trouble_only and row.tone == "good")
 
 
 def summary(rows: Sequence[CameraRowView]) -> str:
@@ -108,15 +152,13 @@ def _render_one(viewer: Viewer, name: str) -> None:
         return
     bar = st.container(horizontal=True, vertical_alignment="center", gap="small")
     if bar.button("All cameras", icon=":material/grid_view:", key="to_all", shortcut="Escape"):
-        st.query_params.clear()
-        st.rerun()
+        _go()
     for label, icon, step, key in (
         ("Previous", "chevron_left", -1, "Left"),
         ("Next", "chevron_right", 1, "Right"),
     ):
         if bar.button(label, icon=f":material/{icon}:", key=f"to_{label}", shortcut=key):
-            st.query_params["camera"] = _neighbour(viewer, name, step)
-            st.rerun()
+            _go(camera=_neighbour(viewer, name, step))
     overlay = bar.toggle("Boxes and zones", value=True, key="live_overlay")
     picture, side = st.columns([2.2, 1], gap="medium")
     with picture:
@@ -142,8 +184,15 @@ def _render_one(viewer: Viewer, name: str) -> None:
 
 
 def _neighbour(viewer: Viewer, name: str, step: int) -> str:
+    """The next camera of those that were looked for."""
     with theme.trying():
-        names = [row.status.source for row in running_cameras(viewer.api)]
+        text, group = (st.query_params.get(key, "") for key in FILTERS)
+        chosen = groups_of(viewer.api.get("/api/v1/wall")).get(group)
+        names = [
+            row.status.source
+            for row in running_cameras(viewer.api)
+            if is_wanted(row, text, chosen, trouble_only=False)
+        ]
         if name in names:
             return names[(names.index(name) + step) % len(names)]
     return name
@@ -204,6 +253,9 @@ def _show_controls(viewer: Viewer, name: str) -> None:
     if _has_video(viewer, name):
         video = f"/live/{quote(name, safe='')}"
         bar.link_button("Video", video, icon=":material/videocam:", help="As it comes from the camera.")
+    if viewer.may(Right.SEE_CONFIG, name):
+        setting = f"/cameras?camera={quote(name, safe='')}"
+        bar.link_button("Set up", setting, icon=":material/settings_video_camera:", help="Lines and zones.")
     if not viewer.may(Right.MUTE, name):
         return
     with bar.popover("Mute alerts", icon=":material/notifications_off:", width="content"):

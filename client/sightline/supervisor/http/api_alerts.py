@@ -86,7 +86,8 @@ class AlertsApi:
         alert, taken, who = call.connection.path_params["alert"], call.taken, call.caller.name
         if taken.state is None and not taken.comment:
             raise HTTPException(422, "say a state or a comment")
-        detail = ", ".join(filter(None, (taken.state, taken.comment)))
+        where = f"camera {call.camera!r}" if call.camera else ""
+        detail = ", ".join(filter(None, (where, taken.state, taken.comment)))
         with _audited(self._store, call, Action.CHANGE_ALERT, alert, detail):
             if taken.state is None:
                 return Alert(**_answer(self._actions["comment"], alert, taken.comment))

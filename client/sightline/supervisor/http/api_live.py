@@ -68,11 +68,12 @@ class LiveApi:
     def endpoints(self) -> list[Endpoint]:
         """All of them; the grid's is before a camera of that name."""
         get = partial(Endpoint, "GET", right=Right.SEE_LIVE)
+        wall = partial(Endpoint, "GET", "/live/grid.mjpg", Right.SEE_WALL, each=True)
         parts: dict[str, Any] = {"media": MULTIPART, "long": True}
         one: dict[str, Any] = {"camera": "camera", "takes": PictureQuery}
         boxes: dict[str, Any] = {"camera": lambda call: call.taken.camera, "takes": DetectionsQuery}
         return [
-            get("/live/grid.mjpg", handler=self._several, each=True, takes=GridQuery, **parts),
+            wall(handler=self._several, takes=GridQuery, **parts),
             get("/live/{camera}.mjpg", handler=self._one, **one, **parts),
             get("/live/{camera}.jpg", handler=self._still, **one, media="image/jpeg"),
             get("/live/{camera}.ts", handler=self._video, camera="camera", media="video/mp2t", long=True),

@@ -1,15 +1,17 @@
 """The API for people, tokens, and who did what: for admins."""
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import Field
 
-from sightline.access.accounts import Accounts
+from sightline.access.accounts import INVITATION_S, Accounts
+from sightline.access.audit import Action
 from sightline.access.rights import Right
 from sightline.access.tokens import MAX_NAME, Tokens
 from sightline.entities import Role
-from sightline.store.access_store import AccessStore, Account, ApiToken, AuditEntry
+from sightline.store.access_store import AccessStore, Account, ApiToken, AuditEntry, AuditFilter
 from sightline.supervisor.http.endpoint import LAST, Call, Endpoint, Taken
 
 _Cameras = frozenset[str] | None
@@ -19,7 +21,7 @@ class NewPerson(Taken):
     """An account to be made."""
 
     name: str = Field(max_length=256)
-    password: str = Field(max_length=1024)
+    password: str | None = Field(None, max_length=1024, description="Null: it is given by an invitation.")
     role: Role = Role.VIEWER
     cameras: _Cameras = Field(None, description="Null: all.")
     expires_at: float | None = Field(None, ge=0, le=LAST)
@@ -50,6 +52,11 @@ class AuditQuery(Taken):
 
     limit: int = Field(100, ge=1, le=1000)
     before: int | None = Field(None, ge=0, lt=1 << 63, description="An entry_id: only older ones.")
+    who: str = Field("", max_length=100, description="Stands in the name of who did it.")
+    action: Action | None = None
+    about: str = Field("", max_length=255, description="Stands in the target or the detail: a camera.")
+    start: float = Field(0.0, ge=0, le=LAST, description="UTC epoch seconds.")
+    end: float | None = Field(None, ge=0, le=LAST, description="The first moment after it; null: now.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +72,8 @@ class ShownPerson:
     locked_until: float | None
     created_at: float
     of_provider: bool  # the identity provider's, which says what it may
+    has_password: bool
+    seen_at: float | None  # as far as is kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +89,14 @@ class ShownToken:
     expires_at: float
     used_at: float | None
     revoked_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """What makes a link, shown this once: it is /auth/invitation with this behind a #."""
+
+    link: str
+    expires_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +127,8 @@ class PeopleApi:
             Endpoint("GET", people, manage, self._people, gives=list[ShownPerson]),
             Endpoint("POST", people, manage, self._add, takes=NewPerson, gives=ShownPerson),
             Endpoint("PUT", one, manage, self._change, takes=ChangedPerson, gives=ShownPerson),
+            Endpoint("POST", f"{one}/invitation", manage, self._invite, gives=Invitation),
+            Endpoint("DELETE", f"{one}/sign-ins", manage, self._end_sign_ins),
             Endpoint("GET", tokens, manage, self._all_tokens, gives=list[ShownToken]),
             Endpoint("POST", tokens, manage, self._make_token, takes=NewToken, gives=MadeToken),
             Endpoint("DELETE", f"{tokens}/{{token}}", manage, self._revoke),
@@ -118,7 +137,8 @@ class PeopleApi:
 
     def _people(self, _: Call) -> list[ShownPerson]:
         """All accounts, by name."""
-        return [_shown_person(account) for account in self._accounts.everybody()]
+        seen = self._accounts.last_seen()
+        return [_shown_person(item, seen.get(item.account)) for item in self._accounts.everybody()]
 
     def _add(self, call: Call) -> ShownPerson:
         """Make an account."""
@@ -151,6 +171,15 @@ class PeopleApi:
             accounts.enable(name, by, expires_at=taken.expires_at)
         return _shown_person(accounts.find(name))
 
+    def _invite(self, call: Call) -> Invitation:
+        """Make a link by which somebody gives their account a password, once, within three days."""
+        link = self._accounts.invite(call.connection.path_params["name"], call.caller)
+        return Invitation(link, time.time() + INVITATION_S)
+
+    def _end_sign_ins(self, call: Call) -> None:
+        """Sign somebody out everywhere."""
+        self._accounts.end_sign_ins(call.connection.path_params["name"], call.caller)
+
     def _all_tokens(self, _: Call) -> list[ShownToken]:
         """All tokens, the oldest first, without what they are."""
         return [_shown_token(token) for token in self._tokens.all_tokens()]
@@ -168,16 +197,30 @@ class PeopleApi:
 
     def _audit(self, call: Call) -> list[AuditEntry]:
         """Who did what, the newest first."""
+        taken: AuditQuery = call.taken
+        wanted = AuditFilter(
+            who=taken.who,
+            action=taken.action or "",
+            about=taken.about,
+            start=taken.start,
+            end=taken.end,
+        )
         with self._store.reading() as rows:
-            return rows.entries(call.taken.limit, before=call.taken.before)
+            return rows.entries(taken.limit, before=taken.before, wanted=wanted)
 
 
-def _shown_person(account: Account) -> ShownPerson:
+def _shown_person(account: Account, seen_at: float | None = None) -> ShownPerson:
     values: dict[str, Any] = {
         name: getattr(account, name)
         for name in ("name", "role", "enabled", "must_change", "expires_at", "locked_until", "created_at")
     }
-    return ShownPerson(**values, cameras=_sorted(account.cameras), of_provider=account.subject is not None)
+    return ShownPerson(
+        **values,
+        cameras=_sorted(account.cameras),
+        of_provider=account.subject is not None,
+        has_password=account.password_hash != "",
+        seen_at=seen_at,
+    )
 
 
 def _shown_token(token: ApiToken) -> ShownToken:

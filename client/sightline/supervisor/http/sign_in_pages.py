@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 from starlette.requests import HTTPConnection
-from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from sightline.access.accounts import Accounts, SignedIn
 from sightline.access.rights import Person, Right
@@ -43,6 +43,12 @@ class LinkSignIn(Taken):
     link: str = Field(max_length=_MAX_TEXT)
 
 
+class AcceptedInvitation(LinkSignIn):
+    """An invitation, and the password that the account is to have."""
+
+    password: str = Field(max_length=_MAX_TEXT)
+
+
 class NewPassword(Taken):
     """The password as it is, and another one."""
 
@@ -72,7 +78,7 @@ class SignInPages:
         page = partial(Endpoint, "GET", right=Right.SIGN_IN, media="text/html")
         file = partial(page_file, what="A part of the page at which people sign in.")
         change = partial(Endpoint, "POST", right=Right.SIGN_IN, media="application/json")
-        forms = ("/auth/sign-in", "/auth/set-up", "/auth/link")
+        forms = ("/auth/sign-in", "/auth/set-up", "/auth/link", "/auth/invitation")
         return [
             *(file(path, "sign_in.html", "text/html") for path in forms),
             file("/auth/sign_in.js", "sign_in.js", "text/javascript"),
@@ -82,6 +88,7 @@ class SignInPages:
             change("/auth/sign-in", handler=self._sign_in, takes=PasswordSignIn),
             change("/auth/set-up", handler=self._set_up, takes=SetUp),
             change("/auth/link", handler=self._sign_in_by_link, takes=LinkSignIn),
+            change("/auth/invitation", handler=self._accept, takes=AcceptedInvitation),
             change("/auth/sign-out", handler=self._sign_out),
             Endpoint(
                 "POST",
@@ -114,13 +121,18 @@ class SignInPages:
         """Sign in by the demo's link."""
         return _signed_in(call, self._accounts.sign_in_by_link(call.taken.link, call.caller.address))
 
+    def _accept(self, call: Call) -> Response:
+        """Give an account a password by an invitation, and sign in there."""
+        taken, address = call.taken, call.caller.address
+        return _signed_in(call, self._accounts.accept(taken.link, taken.password, address))
+
     def _sign_out(self, call: Call) -> Response:
         """End the sign-in."""
         session = session_of(call.connection)
         if session and call.caller.person is not None:  # nothing is written for strangers
             self._accounts.sign_out(session, call.caller.address)
         answer = JSONResponse({"person": None})
-        _set_cookie(answer, call.connection, cookie_name(call.connection), "", 0)
+        keep_secret(answer, call.connection, "", 0)
         return answer
 
     def _change_password(self, call: Call) -> Response:
@@ -161,11 +173,12 @@ def shown(person: Person) -> dict[str, Any]:
     }
 
 
-def page_file(path: str, name: str, media: str, what: str) -> Endpoint:
-    """What gives everybody a file of the pages; ``what`` it is, in one line."""
+def page_file(path: str, names: str, media: str, what: str) -> Endpoint:
+    """What gives everybody a file of the pages, or several as one; ``what`` it is, in one line."""
+    content = b"\n".join((PAGES / name).read_bytes() for name in names.split())
 
     async def give(_: Call) -> Response:
-        return FileResponse(PAGES / name, media_type=media)
+        return Response(content, media_type=media)
 
     give.__doc__ = what
     return Endpoint("GET", path, Right.SIGN_IN, give, media=media)
@@ -178,8 +191,13 @@ def _signed_in(call: Call, signed_in: SignedIn) -> Response:
 
 def _with_session(answer: Response, connection: HTTPConnection, signed_in: SignedIn) -> Response:
     age_s = max(1, int(signed_in.expires_at - time.time()))
-    _set_cookie(answer, connection, cookie_name(connection), signed_in.session, age_s)
+    keep_secret(answer, connection, signed_in.session, age_s)
     return answer
+
+
+def keep_secret(answer: Response, connection: HTTPConnection, secret: str, age_s: int) -> None:
+    """Let the browser show a secret from now on, for so long."""
+    _set_cookie(answer, connection, cookie_name(connection), secret, age_s)
 
 
 def _set_cookie(answer: Response, connection: HTTPConnection, name: str, value: str, age_s: int) -> None:

@@ -30,6 +30,7 @@ from sightline.supervisor.http.api_models import ModelsApi
 from sightline.supervisor.http.api_people import PeopleApi
 from sightline.supervisor.http.api_reading import ReadingApi
 from sightline.supervisor.http.api_tries import TriesApi
+from sightline.supervisor.http.api_wall import WallApi, WallDoor
 from sightline.supervisor.http.api_what_if import WhatIfApi
 from sightline.supervisor.http.door import Door
 from sightline.supervisor.http.endpoint import Endpoint
@@ -71,6 +72,7 @@ def api_endpoints(
         ModelsApi(supervisor, control, store),
         TriesApi(store, control),
         WhatIfApi(control, database),
+        WallApi(supervisor, control),
     )
     return [endpoint for part in parts for endpoint in part.endpoints()]
 
@@ -79,8 +81,8 @@ def access_endpoints(
     accounts: Accounts, tokens: Tokens, store: AccessStore, oidc: "OidcClient | None" = None
 ) -> list[Endpoint]:
     """What there is where accounts are on: signing in, people, tokens, and who did what."""
-    people = PeopleApi(accounts, tokens, store)
-    return [*SignInPages(accounts, oidc).endpoints(), *people.endpoints()]
+    parts = (SignInPages(accounts, oidc), WallDoor(tokens), PeopleApi(accounts, tokens, store))
+    return [endpoint for part in parts for endpoint in part.endpoints()]
 
 
 class Site:

@@ -43,7 +43,7 @@ class KnownPeople:
     key: str  # of programs of the user that runs this one, on this machine
 
     def person_of(self, connection: HTTPConnection) -> Person | None:
-        """By a bearer's token or, without one, the cookie."""
+        """By a bearer's token or, without one, the cookie: of a sign-in, or of a wall display its token."""
         kind, _, secret = connection.headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer":
             secret = secret.strip()
@@ -54,6 +54,8 @@ class KnownPeople:
             return None
         if connection.scope.get("method") not in SAFE and "origin" not in connection.headers:
             raise HTTPException(403, "Origin has to say which page asks; a program shows a token")
+        if (display := self.tokens.person_of(session)) is not None:
+            return display if display.role is Role.DISPLAY else None
         return self.accounts.person_of(session)
 
 

@@ -17,7 +17,10 @@ function isLocal(path) {
 
 function welcome(person) {
   text.textContent = `Signed in as ${person.name} (${person.role}).`;
-  if (person.must_change) {
+  if (person.role === "display") {
+    if (asked === "wall") location.replace(`/live/pages/wall${location.search}`);
+    show("sign-in", "sign-out");
+  } else if (person.must_change) {
     text.textContent += " Change the password first.";
     show("password", "sign-out");
   } else if (isLocal(next)) {
@@ -27,13 +30,21 @@ function welcome(person) {
   }
 }
 
+function send(what, values) {
+  const body = what === "sign-out" ? {} : { body: JSON.stringify(values) };
+  return fetch(`/auth/${what}`, { method: "POST", headers: { "Content-Type": "application/json" }, ...body });
+}
+
 async function start() {
   const me = await (await fetch("/auth/me")).json();
   const oidc = document.getElementById("oidc");
   oidc.hidden = !me.oidc;
   oidc.href = `/auth/oidc?next=${encodeURIComponent(isLocal(next) ? next : "/auth/sign-in")}`;
-  if (secret && asked === "set-up") show(asked);
-  else if (secret && asked === "link") document.getElementById("link").requestSubmit();
+  if (secret && (asked === "set-up" || asked === "invitation")) show(asked);
+  else if (secret && asked === "wall" && me.person && me.person.role !== "display") {
+    text.textContent = `You are signed in as ${me.person.name}. A wall display shows pictures alone, so this signs you out.`;
+    show(asked);
+  } else if (secret && (asked === "link" || asked === "wall")) document.getElementById(asked).requestSubmit();
   else if (me.person) welcome(me.person);
   else show("sign-in");
 }
@@ -42,10 +53,9 @@ for (const form of document.forms) {
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     const values = Object.fromEntries(new FormData(form));
-    if (form.id === "set-up" || form.id === "link") values.link = secret;
-    const body = form.id === "sign-out" ? {} : { body: JSON.stringify(values) };
-    const headers = { "Content-Type": "application/json" };
-    const answer = await fetch(`/auth/${form.id}`, { method: "POST", headers, ...body });
+    if (["set-up", "invitation", "link", "wall"].includes(form.id)) values.link = secret;
+    if (form.id === "wall") await send("sign-out");
+    const answer = await send(form.id, values);
     const given = await answer.json();
     form.reset();
     if (!answer.ok) {

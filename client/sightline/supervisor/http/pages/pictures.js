@@ -19,7 +19,10 @@ function endOfHead(bytes) {
 
 async function readParts(url, signal, onPicture) {
   const answer = await fetch(url, { signal, cache: "no-store" });
-  if (!answer.ok) throw Object.assign(new Error(`${answer.status}`), { status: answer.status });
+  if (!answer.ok) {
+    const told = await answer.json().catch(() => ({}));
+    throw Object.assign(new Error(told.error || ""), { status: answer.status });
+  }
   const reader = answer.body.getReader();
   let bytes = new Uint8Array(0);
   for (;;) {
@@ -42,7 +45,8 @@ async function readParts(url, signal, onPicture) {
   }
 }
 
-// Watches a stream while the page is seen; onPicture(bitmap, captureTime), onState("waiting" | "live" | "refused").
+// Watches a stream while the page is seen; onPicture(bitmap, captureTime),
+// onState("waiting" | "live" | "refused", why it is refused).
 class Watcher {
   constructor(url, onPicture, onState) {
     Object.assign(this, { url, onPicture, onState, wait: 500, newest: 0 });
@@ -69,7 +73,7 @@ class Watcher {
   }
 
   async run(abort) {
-    this.onState("waiting");
+    if (!this.refused) this.onState("waiting");
     let guard = 0;
     const watch = () => {
       clearTimeout(guard);
@@ -79,18 +83,19 @@ class Watcher {
     try {
       await readParts(this.url, abort.signal, (blob, captured) => {
         watch();
-        this.wait = 500;
+        Object.assign(this, { wait: 500, refused: false });
         this.show(blob, captured);
       });
     } catch (error) {
       if (error.status === 401) this.wait = 5000;
-      if (error.status) this.onState("refused");
+      this.refused = Boolean(error.status);
+      if (this.refused) this.onState("refused", error.message);
     }
     clearTimeout(guard);
     if (this.closed || (abort !== this.abort && this.abort)) return;
     if (document.hidden) return;
     this.abort = null;
-    this.onState("waiting");
+    if (!this.refused) this.onState("waiting");
     setTimeout(() => this.resume(), this.wait);
     this.wait = Math.min(2 * this.wait, 8000);
   }
