@@ -90,7 +90,7 @@ def show_line(name: str, state: tuple[str, str, str], facts: Iterable[str]) -> N
     word, tone, message = state
     note = safe(" · ".join(facts))
     st.html(
-        f"<div><b>{safe(name)}</b> {theme.state_word(word, tone)} <small>{safe(message)}</small>"
+        f"<div><b>{safe(name)}</b>&ensp;{theme.state_word(word, tone)} <small>{safe(message)}</small>"
         f"{theme.caption(note)}</div>",
         width="stretch",
     )

@@ -89,6 +89,11 @@ def age(seconds: float | None) -> str:
     return duration(seconds)
 
 
+def ago(seconds: float) -> str:
+    """When something was, for what need not be known to the second."""
+    return f"{duration(seconds)} ago" if seconds >= 60 else "just now"
+
+
 def duration(seconds: float) -> str:
     """A length of time in its two largest units."""
     seconds = max(0, round(seconds))

@@ -17,7 +17,7 @@ from console.people_fields import (
     show_line,
     show_once,
 )
-from console.texts import age
+from console.texts import ago
 from console.viewer import Viewer, now
 from sightline.entities import PERSON_ROLES, Role
 
@@ -69,7 +69,7 @@ def _facts(viewer: Viewer, token: dict[str, Any]) -> list[str]:
         token["role"],
         seen_text(token["cameras"]),
         f"until {viewer.clock(token['expires_at'], '%Y-%m-%d')}",
-        "not used yet" if used is None else f"used {age(now() - used)} ago",
+        "not used yet" if used is None else f"used {ago(now() - used)}",
         f"made by {token['created_by']} on {viewer.clock(token['created_at'], '%Y-%m-%d')}",
     ]
 

@@ -19,6 +19,7 @@ from support.waiting import until
 pytest.importorskip("streamlit", reason="the console's packages are not installed")
 pytestmark = pytest.mark.browser
 NAMES = ["car-park", "loading-dock", "north-gate", "south-gate"]
+SEARCH = 'input[aria-label="Search"]'
 WRITTEN = """\
 cameras:
   car-park: {url: rtsp://10.0.0.9/1, groups: [outside, east]}
@@ -140,8 +141,9 @@ def test_a_group_and_a_search_stay_in_the_address_and_on_the_way_through_its_cam
     press(browser, "All cameras")
     until(lambda: shown(browser) == ["car-park", "loading-dock"], 20)
     assert "group=outside" in browser.current_url
-    [field] = elements(browser, 'input[aria-label="Search"]')
-    field.send_keys("dock\t")
+    until(lambda: [one for one in elements(browser, SEARCH) if one.is_displayed()], 20)
+    shot(browser, "live-group-again")
+    next(one for one in elements(browser, SEARCH) if one.is_displayed()).send_keys("dock\t")
     until(lambda: shown(browser) == ["loading-dock"], 20)
     assert "search=dock" in browser.current_url
     browser.get(browser.current_url)  # what somebody is sent

@@ -18,7 +18,7 @@ from console.people_fields import (
     show_line,
     show_once,
 )
-from console.texts import age
+from console.texts import ago
 from console.token_list import render_tokens
 from console.viewer import Viewer, now
 from sightline.access.rights import How
@@ -39,7 +39,9 @@ def render(viewer: Viewer) -> None:
     if told := st.session_state.pop("told_people", ""):
         st.toast(told, icon=":material/check:")
     parts = {"Accounts": _render_accounts, "Tokens and displays": render_tokens, "Audit": render_audit}
-    part = st.segmented_control("Part", [*parts], default="Accounts", key="people_part", required=True)
+    part = st.segmented_control(
+        "Part", [*parts], default="Accounts", key="people_part", required=True, label_visibility="collapsed"
+    )
     with theme.trying():
         parts[part](viewer)
 
@@ -78,7 +80,7 @@ def state_of(viewer: Viewer, person: dict[str, Any], at: float) -> tuple[str, st
 
 def _facts(person: dict[str, Any]) -> list[str]:
     seen = person["seen_at"]
-    last = "not seen yet" if seen is None else f"seen {age(now() - seen)} ago"
+    last = "not seen yet" if seen is None else f"seen {ago(now() - seen)}"
     of_provider = ["from the identity provider"] if person["of_provider"] else []
     return [person["role"], seen_text(person["cameras"]), last, *of_provider]
 
