@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -41,19 +41,36 @@ def says(browser: Any, text: str) -> None:
     until(lambda: text in text_of(browser), 20)
 
 
+def steadily(do: Callable[[], object]) -> None:
+    """Until it is done: an element that was found may be drawn anew meanwhile."""
+    from selenium.common import exceptions  # not everywhere
+
+    def is_done() -> bool:
+        try:
+            do()
+        except (exceptions.WebDriverException, LookupError, StopIteration):
+            return False
+        return True
+
+    until(is_done, 20)
+
+
 def write(browser: Any, label: str, value: str) -> None:
     from selenium.webdriver.common.keys import Keys
 
-    until(lambda: elements(browser, f'input[aria-label="{label}"]'), 20)
-    elements(browser, f'input[aria-label="{label}"]')[-1].send_keys(value + Keys.TAB)
+    field = f'input[aria-label="{label}"]'
+    steadily(lambda: elements(browser, field)[-1].send_keys(Keys.CONTROL, "a", Keys.NULL, value, Keys.TAB))
 
 
 def choose(browser: Any, label: str, option: str) -> None:
     """In a select box."""
-    until(lambda: elements(browser, f'input[aria-label*="{label}"]'), 20)
-    elements(browser, f'input[aria-label*="{label}"]')[-1].click()
-    until(lambda: [one for one in elements(browser, '[role="option"]') if option in one.text], 10)
-    next(one for one in elements(browser, '[role="option"]') if option in one.text).click()
+
+    def pick() -> None:
+        if not elements(browser, '[role="option"]'):
+            elements(browser, f'input[aria-label*="{label}"]')[-1].click()
+        next(one for one in elements(browser, '[role="option"]') if option in one.text).click()
+
+    steadily(pick)
 
 
 def open_dialog(browser: Any, label: str) -> None:
@@ -70,12 +87,14 @@ def open_dialog(browser: Any, label: str) -> None:
 
 def code(browser: Any) -> str:
     """What is shown once."""
-    until(lambda: elements(browser, '[role="dialog"] code'), 20)
-    return str(elements(browser, '[role="dialog"] code')[-1].text)
+    script = "return [...document.querySelectorAll('[role=dialog] code')].at(-1)?.innerText ?? ''"
+    until(lambda: browser.execute_script(script), 20)
+    return str(browser.execute_script(script)).strip()
 
 
 def leave(browser: Any) -> None:
-    elements(browser, '[role="dialog"] button[aria-label="Close"]')[-1].click()
+    button = '[role="dialog"] button[aria-label="Close"]'
+    steadily(lambda: [elements(browser, button)[-1].click()])
     until(lambda: not elements(browser, '[role="dialog"]'), 10)
 
 
