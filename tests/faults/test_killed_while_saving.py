@@ -23,6 +23,7 @@ from sightline.entities import Role
 from sightline.supervisor.config_history import UNSEEN
 from support.people import ROOT, People, people_of
 from support.saving_program import saving_program
+from support.waiting import until
 
 KILLS = 32
 WRITTEN = """\
@@ -111,25 +112,24 @@ def test_a_kill_while_it_is_saved_leaves_the_configuration_whole(tmp_path: Path)
         token = people.tokens.create("saver", Role.ENGINEER, ROOT, days=1)
         camera = CameraSaver("/api/v1/cameras/gate/config", token)
         section = SectionSaver("/api/v1/config/retention", token)
-        saves = 0
         for _ in range(KILLS):
-            before = camera.sent + section.sent
+            enough = camera.sent + section.sent + chance.randint(1, 8)
             with saving_program(config, url) as (process, address):
                 check(config, people, camera, section)
                 savers = [threading.Thread(target=saver.run, args=(address,)) for saver in (camera, section)]
                 for saver in savers:
                     saver.start()
-                time.sleep(chance.uniform(0.02, 0.5))
+                # By saves, not by seconds, of which a busy machine makes little.
+                until(lambda enough=enough: camera.sent + section.sent >= enough, 30, every_s=0.002)
+                time.sleep(chance.uniform(0, 0.06))
                 process.kill()
                 for saver in savers:
                     saver.join(15)
-            saves += camera.sent + section.sent > before
             check_file(config, camera, section)
         with saving_program(config, url):
             check(config, people, camera, section)
         assert (camera.refused, section.refused) == ([], [])
-        assert saves > KILLS / 2, "most were killed while something was saved"
-        assert min(camera.saved, section.saved) > KILLS / 2
+        assert min(camera.saved, section.saved) > 0
 
 
 def check_file(config: Path, *savers: Saver) -> None:
