@@ -19,7 +19,7 @@ test-long: $(VENV)/.ready  ## load tests, the self-test as a whole, the wheel in
 	@$(BIN)/pytest -n 3 -m "long and not fault" $(ARGS)
 
 test-faults: $(VENV)/.ready  ## every fault of docs/reliability.md provoked, long ones included
-	@$(BIN)/pytest -n 5 -m fault $(ARGS)
+	@$(BIN)/pytest -n 4 -m fault $(ARGS)
 
 soak: $(VENV)/.ready  ## forty minutes: fuzz, sixty dead cameras, then four cameras: drops and memory; ARGS='--minutes 60 --cameras 16'
 	@SIGHTLINE_FUZZ_S=120 $(BIN)/pytest tests/faults/test_fuzz.py
