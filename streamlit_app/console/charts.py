@@ -162,7 +162,7 @@ def _boxes_and_tips(bars: Bars, limit: float) -> tuple[list[tuple[object, ...]],
 
 
 def heat_chart(cells: Sequence[HeatCell]) -> alt.LayerChart:
-    """Weekdays and hours: the darker, the more in an hour that one camera watched; hatched: none was."""
+    """Weekdays and hours: the stronger, the more in an hour that one camera watched; hatched: none was."""
     top = max((cell.per_hour or 0.0 for cell in cells), default=0.0) or 1.0
     rows, lines = [], []
     for cell in cells:

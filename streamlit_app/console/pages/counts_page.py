@@ -390,9 +390,8 @@ def _show_heat_map(viewer: Viewer, connection: Connection, choice: CountChoice) 
     st.altair_chart(
         heat_chart(cells), key="counts_heat", alt="Objects an hour by weekday and hour; a table follows"
     )
-    note = (
-        "Distinct objects in an hour that one camera watched: the darker, the more. Hatched: never watched."
-    )
+    note = "Distinct objects in an hour that one camera watched: the stronger the colour, the more."
+    note += " Hatched: never watched."
     st.html(theme.caption(f"{note} Times in {safe(viewer.zone.key)}."))
     heads = {"Hour": "name", **dict.fromkeys(WEEKDAYS, "num")}
     by_hour = [[cell for cell in cells if cell.hour == hour] for hour in range(24)]
