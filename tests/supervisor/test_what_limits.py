@@ -259,9 +259,10 @@ def test_every_cause_and_every_state_of_a_camera_that_is_away_has_words() -> Non
 
 # -- as the program has it: figures, what the watchers make of them, and the sentence -----------------------
 
-#: Of real runs: figures of statuses while nothing, the detector, the decoder, and the worker limited.
+#: Figures of a status, and what they come to; tests/system does the same with a real program
+#: (test_limits_named.py, test_overload.py).
 QUICK = {"decode": {"mean": 3.4}, "infer": {"mean": 61.0}}
-MEASURED: tuple[tuple[dict[str, Any], Limiter | None], ...] = (
+FIGURES: tuple[tuple[dict[str, Any], Limiter | None], ...] = (
     ({"fps": 5.0, "due_fps": 5.0, "decoder_busy": 0.03, "worker_busy": 0.11, "stages_ms": QUICK}, None),
     (
         {
@@ -291,7 +292,7 @@ MEASURED: tuple[tuple[dict[str, Any], Limiter | None], ...] = (
 )
 
 
-@pytest.mark.parametrize(("figures", "limiter"), MEASURED)
+@pytest.mark.parametrize(("figures", "limiter"), FIGURES)
 def test_figures_lead_to_the_sentence(figures: dict[str, Any], limiter: Limiter | None) -> None:
     clock = FakeClock()
     bottlenecks, troubles = Bottlenecks(clock), Troubles(clock, clock)

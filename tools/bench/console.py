@@ -29,7 +29,7 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from sightline.entities import STAGES, CameraState, CameraStatus, EventKind
+from sightline.entities import RULE_KINDS, STAGES, CameraState, CameraStatus, EventKind
 from sightline.store import migrations, rollups
 from sightline.store.database import Store
 from sightline.store.dialects import parse_url
@@ -259,6 +259,7 @@ def databases(folder: Path) -> Iterator[dict[str, str]]:
 
 LAST_HOUR = Span.over(END - HOUR_S, END, 60, ZONE)
 DAY = Span.over(END - DAY_S, END, HOUR_S, ZONE)
+TROUBLES = tuple(sorted(frozenset(EventKind) - RULE_KINDS))
 MONTH = (END - 28 * DAY_S, END)
 QUARTER = Span.over(END - DAYS * DAY_S, END, DAY_S, ZONE)
 RANGE = (END - DAYS * DAY_S, END)
@@ -329,7 +330,7 @@ QUERIES: Mapping[str, Callable[[Connection], object]] = {
         read_new_alerts(c, None),
     ),
     "review: 90 days, all": lambda c: read_alerts(c, None, RANGE[0], TOLD, 200),
-    "health": lambda c: (queries.read_cameras(c, None), queries.read_latest_windows(c, None, NAMES)),
+    "health": lambda c: read_event_page(c, None, EventSearch((DAY.start, END), (*NAMES, ""), TROUBLES)),
     "cameras": lambda c: (queries.read_cameras(c, None), queries.read_first_windows(c, None, NAMES)),
 }
 
