@@ -158,8 +158,8 @@ def _rule_line(
         seen = f"{record.alerts} alerts in {RECORD_DAYS} days, {share} false alarms, {record.open} open"
     seen = f"{rule['severity']} · {seen}"
     return (
-        f"<div><b>{safe(name)}</b> {theme.state_word(word, tone)}{theme.caption(safe(rule_in_words(rule)))}"
-        f"{theme.caption(safe(seen))}</div>"
+        f"<div><b>{safe(name)}</b>&ensp;{theme.state_word(word, tone)}"
+        f"{theme.caption(safe(rule_in_words(rule)))}{theme.caption(safe(seen))}</div>"
     )
 
 
@@ -324,7 +324,7 @@ def _route_line(view: AlertsView, name: str, health: Mapping[str, Any] | None) -
     least = "" if isinstance(route, str) else f" · from {route['min_severity']} on"
     shown = f"{WAY_NAMES[way]}{least} · {used}"
     state = theme.state_word(word, tone, said) if word else ""
-    return f"<div><b>{safe(name)}</b> {state}{theme.caption(safe(shown))}</div>"
+    return f"<div><b>{safe(name)}</b>&ensp;{state}{theme.caption(safe(shown))}</div>"
 
 
 def _rules_with(view: AlertsView, route: str) -> list[str]:
