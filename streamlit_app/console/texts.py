@@ -55,6 +55,11 @@ ALERT_WORDS = {
 }
 OVER_UNSEEN = "over, unseen"
 PROGRAM = "Sightline"  # where no camera is meant
+NO_CAMERA = "There is no camera yet."
+NO_CAMERA_REMEDY = "Add the first one by its URL; it is seen here within seconds."
+NO_CAMERA_ASK = "Ask an engineer to add the first one."
+NONE_OF_YOURS = "None of your cameras is running."
+NONE_OF_YOURS_REMEDY = "Ask an admin which cameras you are to see."
 NO_CAMERA_IS_YOURS = "This camera is not one of yours."
 NOT_YOURS = "This page is not for your role."
 NOT_YOURS_REMEDY = "Choose another one, or ask an admin."

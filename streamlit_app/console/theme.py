@@ -11,8 +11,21 @@ from sqlalchemy import Connection
 
 from console.api import ApiRefused, SupervisorAway
 from console.grid import Bucket, Cover, total, uncovered_s
-from console.texts import AWAY, AWAY_REMEDY, age, number, percent, safe
+from console.texts import (
+    AWAY,
+    AWAY_REMEDY,
+    NO_CAMERA,
+    NO_CAMERA_ASK,
+    NO_CAMERA_REMEDY,
+    NONE_OF_YOURS,
+    NONE_OF_YOURS_REMEDY,
+    age,
+    number,
+    percent,
+    safe,
+)
 from console.viewer import Viewer, now
+from sightline.access.rights import Right
 from sightline.errors import StoreUnavailable
 from sightline.store.read.readonly import DatabaseState
 from sightline.store.read.spans import Span
@@ -42,7 +55,6 @@ ICONS = {
 TABLE_ROWS = 1000
 MAX_FIGURES = 200  # rows of a chart as a table
 MIME = {"CSV": "text/csv", "Parquet": "application/vnd.apache.parquet"}
-NO_CAMERA = "No camera has reported yet."
 Row = tuple[str, Sequence[str | tuple[str, str]]]
 Show = Callable[[Viewer, Connection], None]
 #: How the keys of filters begin, by page.
@@ -132,16 +144,35 @@ def trying() -> Iterator[None]:
         st.error(f"{AWAY} {safe(error)}", icon=":material/cloud_off:")
 
 
-def state(problem: str, remedy: str, *, icon: str = "info", detail: str = "", note: str = "") -> None:
-    """A page that has nothing to show: why, and what to do about it."""
+def state(
+    problem: str,
+    remedy: str,
+    *,
+    icon: str = "info",
+    detail: str = "",
+    note: str = "",
+    way: tuple[str, str] | None = None,
+) -> None:
+    """A page that has nothing to show: why, and what to do about it; ``way``: a link's text and address."""
     parts = [
         f'<div class="sl-state"><span class="sl-icon" aria-hidden="true">{icon}</span>',
         f"<h2>{safe(problem)}</h2><p>{safe(remedy)}</p>",
+        f'<p><a href="{safe(way[1])}">{safe(way[0])}</a></p>' if way else "",
         f"<code>{safe(detail)}</code>" if detail else "",
         f"<small>{safe(note)}</small>" if note else "",
         "</div>",
     ]
     st.html("".join(parts))
+
+
+def no_camera(viewer: Viewer) -> None:
+    """The state of a page that shows cameras while there are none, or none of this viewer's."""
+    if viewer.cameras is not None:
+        state(NONE_OF_YOURS, NONE_OF_YOURS_REMEDY, icon="videocam_off")
+    elif viewer.may(Right.WRITE_CONFIG):
+        state(NO_CAMERA, NO_CAMERA_REMEDY, icon="videocam_off", way=("Add a camera", "/cameras?add=1"))
+    else:
+        state(NO_CAMERA, NO_CAMERA_ASK, icon="videocam_off")
 
 
 def state_word(word: str, tone: str, message: str = "") -> str:

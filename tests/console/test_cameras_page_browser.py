@@ -18,7 +18,19 @@ from sightline.simulation.rtsp_server import RtspServer
 from support.camera_world import make_clip
 from support.console_site import ConsoleSite, console_site
 from support.console_world import World
-from support.live_dom import elements, opened, press, shot, text_of
+from support.live_dom import (
+    click_new,
+    elements,
+    opened,
+    press,
+    saved,
+    says,
+    set_field,
+    shot,
+    tap,
+    text_of,
+    write,
+)
 from support.waiting import until
 
 pytest.importorskip("streamlit", reason="the console's packages are not installed")
@@ -76,43 +88,8 @@ def _as_written(site: ConsoleSite) -> None:
     site.config.chmod(0o600)
 
 
-def says(browser: Any, text: str) -> None:
-    until(lambda: text in text_of(browser), 20)
-
-
 def labelled(browser: Any, label: str) -> list[Any]:
     return elements(browser, f'input[aria-label="{label}"]')
-
-
-def write(browser: Any, label: str, value: str) -> None:
-    from selenium.webdriver.common.keys import Keys
-
-    until(lambda: labelled(browser, label), 20)
-    [field] = labelled(browser, label)
-    field.send_keys(value + Keys.TAB)
-
-
-def tap(browser: Any, x: float, y: float, *, drag_to: tuple[float, float] | None = None) -> None:
-    """Press at shares of the picture, with a real pointer."""
-    [canvas] = elements(browser, ".stage canvas:not(.tracks)")
-    box = browser.execute_script("return arguments[0].getBoundingClientRect().toJSON()", canvas)
-
-    def send(kind: str, at: tuple[float, float]) -> None:
-        where = {"x": box["x"] + at[0] * box["width"], "y": box["y"] + at[1] * box["height"]}
-        event = {"type": kind, "button": "left", "clickCount": 1, **where}
-        browser.execute_cdp_cmd("Input.dispatchMouseEvent", event)
-
-    send("mousePressed", (x, y))
-    for at in [drag_to] if drag_to else []:
-        send("mouseMoved", at)
-    send("mouseReleased", drag_to or (x, y))
-
-
-def saved(browser: Any) -> None:
-    press(browser, "Review and save")
-    says(browser, "The difference in the file")
-    press(browser, "Save")
-    until(lambda: "Before it is saved" not in text_of(browser), 20)
 
 
 def cameras_of(site: ConsoleSite) -> dict[str, Any]:
@@ -195,20 +172,6 @@ def test_a_cameras_other_stream_is_found_and_the_smaller_one_watched(
 def field_of(browser: Any, label: str) -> str:
     [field] = labelled(browser, label)
     return str(field.get_attribute("value"))
-
-
-def click_new(browser: Any, label: str) -> None:
-    """As a pointer does it: by keyboard a place lies in the middle at once."""
-    [button] = [b for b in elements(browser, ".editor button") if b.text == label]
-    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
-    button.click()
-
-
-def set_field(browser: Any, name: str, value: str) -> None:
-    until(lambda: elements(browser, f".panel input[name={name}]"), 10)
-    [field] = elements(browser, f".panel input[name={name}]")
-    change = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('change'))"
-    browser.execute_script(change, field, value)
 
 
 def test_a_point_is_dragged_and_moved_by_keyboard_and_a_line_turned(browser: Any, site: ConsoleSite) -> None:

@@ -156,7 +156,7 @@ def test_a_viewer_of_no_camera_sees_none(
     world: World, open_app: Callable[..., AppTest], looks: Callable[[Person | None], None]
 ) -> None:
     looks(person(Role.VIEWER))
-    assert "No camera" in html(open_app())
+    assert "None of your cameras is running" in html(open_app())
 
 
 def test_engineers_words_are_for_engineers_until_somebody_asks_for_them(
@@ -253,7 +253,7 @@ def test_overview_names_the_owner_and_its_stand_by(
 
 def test_overview_without_cameras(url: str, open_app: Callable[..., AppTest]) -> None:
     World(url)
-    assert "No camera has reported yet" in html(open_app())
+    assert "There is no camera yet" in html(open_app())
 
 
 def test_tiles_and_last_hour_are_of_one_moment(world: World, open_app: Callable[..., AppTest]) -> None:

@@ -80,6 +80,59 @@ def press(browser: Any, label: str, at: int = -1) -> None:
     until(pressed, 20)
 
 
+def says(browser: Any, text: str) -> None:
+    """Wait for a text on the page."""
+    until(lambda: text in text_of(browser), 20)
+
+
+def write(browser: Any, label: str, value: str) -> None:
+    """Into a field of the page, and on to the next."""
+    from selenium.webdriver.common.keys import Keys
+
+    until(lambda: elements(browser, f'input[aria-label="{label}"]'), 20)
+    [field] = elements(browser, f'input[aria-label="{label}"]')
+    field.send_keys(value + Keys.TAB)
+
+
+def tap(browser: Any, x: float, y: float, *, drag_to: tuple[float, float] | None = None) -> None:
+    """Press at shares of the picture, with a real pointer."""
+    [canvas] = elements(browser, ".stage canvas:not(.tracks)")
+    box = browser.execute_script("return arguments[0].getBoundingClientRect().toJSON()", canvas)
+
+    def send(kind: str, at: tuple[float, float]) -> None:
+        where = {"x": box["x"] + at[0] * box["width"], "y": box["y"] + at[1] * box["height"]}
+        event = {"type": kind, "button": "left", "clickCount": 1, **where}
+        browser.execute_cdp_cmd("Input.dispatchMouseEvent", event)
+
+    send("mousePressed", (x, y))
+    for at in [drag_to] if drag_to else []:
+        send("mouseMoved", at)
+    send("mouseReleased", drag_to or (x, y))
+
+
+def click_new(browser: Any, label: str) -> None:
+    """As a pointer does it: by keyboard a place lies in the middle at once."""
+    [button] = [b for b in elements(browser, ".editor button") if b.text == label]
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
+    button.click()
+
+
+def set_field(browser: Any, name: str, value: str) -> None:
+    """One of the chosen line's or zone's, in the editor."""
+    until(lambda: elements(browser, f".panel input[name={name}]"), 10)
+    [field] = elements(browser, f".panel input[name={name}]")
+    change = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('change'))"
+    browser.execute_script(change, field, value)
+
+
+def saved(browser: Any) -> None:
+    """See what a change does, and save it."""
+    press(browser, "Review and save")
+    says(browser, "The difference in the file")
+    press(browser, "Save")
+    until(lambda: "Before it is saved" not in text_of(browser), 20)
+
+
 def shot(browser: Any, name: str) -> None:
     """Keep a picture of the page, once it stands still, for people to look at."""
     SHOTS.mkdir(parents=True, exist_ok=True)

@@ -72,8 +72,7 @@ def show(viewer: Viewer, connection: Connection) -> None:
     statuses = queries.read_cameras(connection, viewer.cameras)
     names = [status.source for status in statuses]
     if not names:
-        remedy = "Add one under Cameras; counts appear with its first window."
-        theme.state(theme.NO_CAMERA, remedy, icon="videocam_off")
+        theme.no_camera(viewer)
         return
     windows = queries.read_latest_windows(connection, viewer.cameras, names)
     lengths = [round(item.window_end - item.window_start) for item in windows.values()]

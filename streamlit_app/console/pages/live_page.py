@@ -62,6 +62,9 @@ def _render_all(viewer: Viewer) -> None:
         cameras = running_cameras(viewer.api)  # by name, since operators know where to look
         names = grouped.get(group)
         rows = [row for row in cameras if is_wanted(row, wanted, names, trouble_only=only != "All")]
+        if not cameras:
+            theme.no_camera(viewer)
+            return
         if not rows:
             remedy = "Search for another name, choose another group, or show all."
             theme.state("No camera is like that.", remedy, icon="search_off")

@@ -111,8 +111,7 @@ def show(viewer: Viewer, connection: Connection) -> None:
     """Tiles, the table of cameras, and the last hour."""
     statuses = queries.read_cameras(connection, viewer.cameras)
     if not statuses:
-        remedy = "Add cameras to config.yml and start “sightline run”; each appears here within seconds."
-        theme.state(theme.NO_CAMERA, remedy, icon="videocam_off")
+        theme.no_camera(viewer)
         return
     sources = [status.source for status in statuses]
     latest = queries.read_latest_windows(connection, viewer.cameras, sources)

@@ -96,6 +96,7 @@ def read_cameras(connection: Connection, cameras: Cameras) -> list[CameraStatus]
     for item in connection.execute(query):
         rest = item.status or {}
         values = {key: value for key, value in rest.items() if key in _REST and value is not None}
+        values |= {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
         values["last_frame_time"] = item.last_frame_time and item.last_frame_time.timestamp()
         state, message, time = item.state, item.message, item.heartbeat.timestamp()
         if state not in list(CameraState):  # a newer writer's word: shown as it is, and treated as trouble
