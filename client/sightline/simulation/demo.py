@@ -87,14 +87,11 @@ def run_demo(arguments: argparse.Namespace) -> int:
             return 0
         cameras, model, classes = show
         triton = TritonServer(prepare_model(model, folder), log_path=folder / "triton.log")
-        triton.start(on_progress=lambda text: say(f"Triton: {text}"))
-        stack.callback(triton.stop)
         port, control = free_port(), socket_folder(DatabaseOptions(spool_path=folder / "spool.db"))
         boxes = boxes_streams(cameras, port, own_key(control))
         streams = {name: keys["url"] for name, keys in cameras.items()}
         rtsp = stack.enter_context(RtspServer(streams | boxes, media=True))
         say(f"cameras: served over RTSP, with boxes too: {' '.join(map(rtsp.url, streams | boxes))}")
-        say("sightline: starting")
         cameras = {name: {**keys, "url": rtsp.url(name)} for name, keys in cameras.items()}
         options = {
             "stream": {"fps": arguments.fps},
@@ -108,13 +105,16 @@ def run_demo(arguments: argparse.Namespace) -> int:
         }
         sightline = SightlineProcess(folder, cameras, triton={"url": triton.grpc_url}, options=options)
         sightline.log_path.unlink(missing_ok=True)
-        stack.enter_context(sightline)
-        say("console: starting")
+        say("console: starting")  # first: it takes longest, and needs the configuration alone
         console_log = folder / "console.log"
         command = [sys.executable, "-m", "sightline", "console", "--port", str(arguments.port)]
         command += ["--config", str(sightline.config_path)]
         console = spawn(command, stack.enter_context(console_log.open("wb")))
         stack.callback(terminate, console, 12.0)
+        stack.callback(triton.stop)
+        triton.start(on_progress=lambda text: say(f"Triton: {text}"))
+        say("sightline: starting")
+        stack.enter_context(sightline)
         url, deadline_s = f"http://127.0.0.1:{arguments.port}", time.monotonic() + READY_S
         ready = False
         while not stop.wait(0.3):
