@@ -1,7 +1,7 @@
 """What all pages share: style, states, tiles, tables, and the fragment that refreshes a page in place."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -100,12 +100,16 @@ def watch(show: Show, viewer: Viewer, *, every_s: float = 5.0) -> None:
 
     @st.fragment(run_every=every_s)
     def part() -> None:
-        with suppress(SupervisorAway, StoreUnavailable):  # the page itself says that
+        try:
             if not viewer.is_still_here():
                 st.rerun()
             if viewer.database.condition().state is DatabaseState.READY:
                 with viewer.database.reading() as connection:
                     show(viewer, connection)
+        except SupervisorAway:  # said here, as lists and forms that are open do not ask again
+            st.warning(f"{AWAY} {AWAY_REMEDY}", icon=":material/cloud_off:")
+        except StoreUnavailable:
+            pass  # the page itself says that
 
     part()
 
