@@ -262,6 +262,8 @@ def _layer(
     frame = pd.DataFrame(rows, columns=list(columns)).astype(dict.fromkeys(numbers, float))  # also if empty
     drawn = [_CHANNELS[name] for name in columns if name in _CHANNELS]
     told = [f"{name}:N" for name in columns if name not in {"x", "low", *_CHANNELS}]
+    if not rows:  # else a screen reader meets a drawing without a name
+        mark = alt.MarkDef(**{**mark.to_dict(), "aria": False})
     chart: alt.Chart = alt.Chart(frame, mark=mark).encode(*axes, *drawn, tooltip=told or alt.Undefined)
     return chart
 
