@@ -278,7 +278,7 @@ def test_no_url_tells_its_secret(monkeypatch: pytest.MonkeyPatch) -> None:
                 container.check_name(camera)
             except SourceError as error:
                 texts.append(str(error))
-            json.dumps(container._options(camera))
+            json.dumps(container._options(camera, 1.0))
             if container.is_file(url):
                 continue  # a path has no secret
             forms = (url, f"'{url}'", f'"{url}"', f"<{url}>", f"({url}),", f"{{'url': {url!r}, 'x': 1}}")
