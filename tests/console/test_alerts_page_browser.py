@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ import yaml
 from sightline.supervisor.sinks import SinkHealth
 from support.console_site import ConsoleSite, console_site
 from support.console_world import World
-from support.live_dom import elements, opened, press, shot, text_of
+from support.live_dom import choose, elements, opened, press, saved, says, shot, text_of, write
 from support.waiting import until
 
 pytest.importorskip("streamlit", reason="the console's packages are not installed")
@@ -65,61 +64,15 @@ def _as_written(site: ConsoleSite) -> None:
     site.config.chmod(0o600)
 
 
-def says(browser: Any, text: str) -> None:
-    until(lambda: text in text_of(browser), 20)
-
-
 def alerts_of(site: ConsoleSite) -> dict[str, Any]:
     found: dict[str, Any] = yaml.safe_load(site.config.read_text())["alerts"]
     return found
-
-
-def write(browser: Any, label: str, value: str) -> None:
-    from selenium.webdriver.common.keys import Keys
-
-    until(lambda: elements(browser, f'input[aria-label="{label}"]'), 20)
-    [field] = elements(browser, f'input[aria-label="{label}"]')
-    field.send_keys(Keys.CONTROL + "a")
-    field.send_keys(value + Keys.TAB)
-
-
-def choose(browser: Any, label: str, *options: str) -> None:
-    """Of a list: what one types, and Enter."""
-    from selenium.common import exceptions
-    from selenium.webdriver.common.keys import Keys
-
-    def chosen(option: str) -> bool:
-        try:
-            field = elements(browser, f'input[aria-label*="{label}"]')[-1]
-            browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", field)
-            field.send_keys(Keys.CONTROL + "a")
-            field.send_keys(option)
-            until(lambda: elements(browser, "[role=option]"), 10)
-            field.send_keys(Keys.ENTER)
-            field.send_keys(Keys.ESCAPE)
-        except (
-            exceptions.StaleElementReferenceException,
-            exceptions.ElementNotInteractableException,
-            IndexError,
-        ):
-            return False
-        return True
-
-    for option in options:
-        until(partial(chosen, option), 20)
 
 
 def tab(browser: Any, label: str) -> None:
     until(lambda: [one for one in elements(browser, "[role=tab]") if one.text == label], 20)
     [one] = [one for one in elements(browser, "[role=tab]") if one.text == label]
     one.click()
-
-
-def saved(browser: Any) -> None:
-    press(browser, "Review and save")
-    says(browser, "The difference in the file")
-    press(browser, "Save")
-    until(lambda: "Before it is saved" not in text_of(browser), 20)
 
 
 def test_an_engineer_sees_rules_with_their_record_and_nothing_secret(browser: Any, site: ConsoleSite) -> None:

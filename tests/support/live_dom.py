@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,15 +62,17 @@ def text_of(browser: Any) -> str:
     return str(browser.execute_script("return document.body?.innerText ?? ''"))
 
 
-def press(browser: Any, label: str, at: int = -1) -> None:
-    """A button that can be pressed; of several the last: a dialog's lies above the page's."""
+def press(
+    browser: Any, label: str, at: int = -1, *, css: str = "button:enabled", timeout_s: float = 20
+) -> None:
+    """A button, or what ``css`` finds, so labelled; of several the last: a dialog's is above the page's."""
     from selenium.common import exceptions  # not everywhere
 
     redrawn = (exceptions.StaleElementReferenceException, exceptions.ElementClickInterceptedException)
 
     def pressed() -> bool:
         try:
-            found = [b for b in elements(browser, "button:enabled") if label in b.text and b.is_displayed()]
+            found = [b for b in elements(browser, css) if label in b.text and b.is_displayed()]
             if found:
                 browser.execute_script("arguments[0].scrollIntoView({block: 'nearest'})", found[at])
                 found[at].click()
@@ -77,7 +80,7 @@ def press(browser: Any, label: str, at: int = -1) -> None:
             return False
         return bool(found)
 
-    until(pressed, 20)
+    until(pressed, timeout_s)
 
 
 def says(browser: Any, text: str) -> None:
@@ -86,12 +89,39 @@ def says(browser: Any, text: str) -> None:
 
 
 def write(browser: Any, label: str, value: str) -> None:
-    """Into a field of the page, and on to the next."""
+    """Into a field of the page, in place of what is there, and on to the next."""
     from selenium.webdriver.common.keys import Keys
 
     until(lambda: elements(browser, f'input[aria-label="{label}"]'), 20)
     [field] = elements(browser, f'input[aria-label="{label}"]')
+    field.send_keys(Keys.CONTROL + "a")
     field.send_keys(value + Keys.TAB)
+
+
+def choose(browser: Any, label: str, *options: str) -> None:
+    """Of a list: what one types, and Enter."""
+    from selenium.common import exceptions  # not everywhere
+    from selenium.webdriver.common.keys import Keys
+
+    def chosen(option: str) -> bool:
+        try:
+            field = elements(browser, f'input[aria-label*="{label}"]')[-1]
+            browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", field)
+            field.send_keys(Keys.CONTROL + "a")
+            field.send_keys(option)
+            until(lambda: elements(browser, "[role=option]"), 10)
+            field.send_keys(Keys.ENTER)
+            field.send_keys(Keys.ESCAPE)
+        except (
+            exceptions.StaleElementReferenceException,
+            exceptions.ElementNotInteractableException,
+            IndexError,
+        ):
+            return False
+        return True
+
+    for option in options:
+        until(partial(chosen, option), 20)
 
 
 def tap(browser: Any, x: float, y: float, *, drag_to: tuple[float, float] | None = None) -> None:
