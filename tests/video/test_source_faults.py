@@ -41,6 +41,9 @@ from sightline.errors import (
 from sightline.simulation.rtsp_server import RtspServer, find_go2rtc, free_port, player
 from sightline.video import clock
 from sightline.video.container import check_size, open_error
+from sightline.video.open_gate import OpenGate
+from sightline.video.packet_feed import PacketFeed
+from sightline.video.packets import CodedPacket
 from sightline.video.picture import encode_jpeg
 from sightline.video.source import Source
 from support.camera_world import camera, make_clip, make_sound, picture_at
@@ -467,6 +470,16 @@ def test_a_camera_whose_clock_is_off_and_is_set_has_our_times(server, monkeypatc
 
 
 @pytest.mark.fault(3)
+class Packets:
+    """Those that came."""
+
+    def __init__(self) -> None:
+        self.seen: list[CodedPacket] = []
+
+    def packet(self, packet: CodedPacket) -> None:
+        self.seen.append(packet)
+
+
 def test_fault_3_a_camera_whose_key_frame_comes_late_is_watched(tmp_path):
     """Its description has no parameter sets, and a viewer comes in the middle of a group of pictures."""
     whole = make_clip(tmp_path / "whole.ts", frames=90, gop=45)
@@ -486,6 +499,11 @@ def test_fault_3_a_camera_whose_key_frame_comes_late_is_watched(tmp_path):
             first = next(source.frames())
         assert (first.picture.width, first.picture.height) == (320, 240)
         assert server.connections == 2
+        packets = Packets()  # a main stream is opened in the same way: a clip's header needs the size
+        feed = PacketFeed(camera(f"http://{server.host}/cam.ts"), packets, OpenGate("", 1))
+        until(lambda: packets.seen, 10)
+        feed.stop()
+        assert packets.seen[0].stream.header
     with ShortServer(OK + never.read_bytes()) as server:
         source = Source(camera(f"http://{server.host}/cam.ts"))
         with contextlib.closing(source), pytest.raises(SourceStalled, match="key frames more often"):

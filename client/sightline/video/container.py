@@ -12,6 +12,7 @@ import socket
 import ssl
 import struct
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -102,16 +103,35 @@ def check_name(camera: Camera, threads: SideThreads = _RESOLVERS) -> None:
 
 
 def open_container(
-    camera: Camera, accelerator: HWAccel | None = None, probe_s: float | None = None
+    camera: Camera, accelerator: HWAccel | None = None, again: Callable[[], object] = lambda: None
 ) -> InputContainer:
     """Open a camera's stream; later reads end after ``stall_timeout_s``.
 
-    Connecting and looking into the stream take at most ``open_timeout_s`` each. ``probe_s``: how much of
-    the stream is read at most until its parameters are known.
+    Connecting and looking into the stream take at most ``open_timeout_s`` each. Where no key frame has told a
+    live picture's size so soon, it is opened once more and read for longer; ``again`` is called before that.
 
     Raises:
         SourceError: the kind says why; the text holds no credentials.
     """
+    if is_file(camera.source_url):
+        return _open(camera, accelerator, PROBE_S)
+    container = _open(camera, accelerator, LIVE_PROBE_S)
+    if _tells_size(container):
+        return container
+    container.close()
+    again()
+    container = _open(camera, accelerator, LONG_PROBE_SHARE * camera.stream.open_timeout_s)
+    if _tells_size(container):
+        return container
+    container.close()
+    raise SourceStalled(
+        "packets come, but no key frame that tells the picture's size; let the camera send key frames "
+        "more often (GOP, I-frame interval), or raise open_timeout_s"
+    )
+
+
+def _open(camera: Camera, accelerator: HWAccel | None, probe_s: float) -> InputContainer:
+    """``probe_s``: how much of the stream is read at most until its parameters are known."""
     path = camera.source_url
     if is_file(path):  # with the protocol, so that a name such as "a:b" is none
         path = f"file:{Path(unquote(urlsplit(path).path)) if path.lower().startswith('file:') else path}"
@@ -119,7 +139,7 @@ def open_container(
     try:
         container: InputContainer = av.open(
             path,
-            options=_options(camera, probe_s or (PROBE_S if is_file(camera.source_url) else LIVE_PROBE_S)),
+            options=_options(camera, probe_s),
             timeout=(camera.stream.open_timeout_s, camera.stream.stall_timeout_s),
             hwaccel=accelerator,
             **_METADATA,
@@ -152,7 +172,7 @@ def choose_video(container: InputContainer) -> VideoStream:
     return max(usable, key=lambda stream: (bool(stream.disposition & Disposition.default), stream is best))
 
 
-def tells_size(container: InputContainer) -> bool:
+def _tells_size(container: InputContainer) -> bool:
     """Whether the size of the picture is known already, if there is one."""
     return all(stream.width and stream.height for stream in container.streams.video if stream.codec_context)
 

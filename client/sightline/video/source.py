@@ -115,9 +115,11 @@ class Source:
             SourceError: the kind says why.
         """
         self._begin()
-        self.call = ("opening", time.monotonic() + 2 * self._camera.stream.open_timeout_s)
+        self._begin_opening()
         try:
-            self._container = self._open_container()
+            self._container = demux.open_container(
+                self._camera, self.decoder.accelerator(), self._begin_opening
+            )
             self._stream = demux.prepare_decoder(self._container, self._camera)
             self._sound = self._find_sound(self._container)
             self._coded_stream = CodedStream.of(self._stream, self._sound) if self.packet_observers else None
@@ -188,6 +190,9 @@ class Source:
         self._shift_s = 0.0  # of a recording: media time less PTS
         self._begin_time_line()
 
+    def _begin_opening(self) -> None:
+        self.call = ("opening", time.monotonic() + 2 * self._camera.stream.open_timeout_s)
+
     def _begin_time_line(self) -> None:
         self._clock.restart()
         self._gate.restart()
@@ -228,24 +233,6 @@ class Source:
                     raise SourceStalled(f"packets come, but no picture could be decoded for {patience_s:g} s")
             yield packet
             started_s = time.monotonic()
-
-    def _open_container(self) -> InputContainer:
-        """Where no key frame came soon, the stream is read for longer."""
-        camera, accelerator = self._camera, self.decoder.accelerator()
-        container = demux.open_container(camera, accelerator)
-        if self.recorded or demux.tells_size(container):
-            return container
-        container.close()
-        timeout_s = camera.stream.open_timeout_s
-        self.call = ("opening", time.monotonic() + 2 * timeout_s)
-        container = demux.open_container(camera, accelerator, demux.LONG_PROBE_SHARE * timeout_s)
-        if demux.tells_size(container):
-            return container
-        container.close()
-        raise SourceStalled(
-            "packets come, but no key frame that tells the picture's size; let the camera send key frames "
-            "more often (GOP, I-frame interval), or raise open_timeout_s"
-        )
 
     def _find_sound(self, container: InputContainer) -> AudioStream | None:
         """The sound that is handed on with the video."""
