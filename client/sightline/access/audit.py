@@ -1,11 +1,15 @@
 """Who did what: one function keeps it, in the same transaction as what was done where there is one."""
 
+import logging
 import time
 from enum import StrEnum
 
 from sightline.access.rights import Caller
 from sightline.base.redact import redact
+from sightline.errors import StoreError
 from sightline.store.access_store import AccessRows, AccessStore, AuditEntry
+
+log = logging.getLogger(__name__)
 
 MAX_DETAIL = 1000  # characters
 
@@ -71,3 +75,13 @@ def record_alone(
     """As :func:`record`, in a transaction of its own: of what takes too long for one, or needs none."""
     with store.writing() as rows:
         record(rows, action, target, by, time.time(), detail=detail, refused=refused)
+
+
+def record_done(
+    store: AccessStore, action: Action, target: str, by: Caller, *, detail: str = "", refused: bool = False
+) -> None:
+    """As :func:`record_alone`, of what has ended by then: that it cannot be kept is only logged."""
+    try:
+        record_alone(store, action, target, by, detail=detail, refused=refused)
+    except StoreError as error:
+        log.warning("not in the audit: %s of %s by %s: %s", action, target, by.name, redact(error))

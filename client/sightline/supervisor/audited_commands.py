@@ -1,18 +1,13 @@
 """What is done by commands, signals and a broker's switches: kept in the audit, as is what comes by HTTP."""
 
-import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sightline.access.audit import Action, record_alone
+from sightline.access.audit import Action, record_done
 from sightline.access.rights import Caller, How, Person, own_user
-from sightline.base.redact import redact
 from sightline.entities import Role
-from sightline.errors import StoreError
 from sightline.store.access_store import AccessStore
 from sightline.supervisor.control import Control
-
-log = logging.getLogger(__name__)
 
 Command = Callable[..., Any]
 #: By their names, commands that change or send something, as which they are kept.
@@ -45,7 +40,8 @@ def audited(command: Command, action: Action, store: AccessStore, person: Person
     def kept(*values: Any, **named: Any) -> Any:
         answer = command(*values, **named)
         target, *others = map(str, (*values, *named.values()))
-        _keep(store, action, target or "all cameras", person, detail=", ".join(filter(None, others)))
+        detail = ", ".join(filter(None, others))
+        record_done(store, action, target or "all cameras", Caller(person), detail=detail)
         return answer
 
     return kept
@@ -56,13 +52,4 @@ def audited_reload(control: Control, store: AccessStore) -> None:
     control.reload("SIGHUP")
     last = control.state()["last"]
     detail, refused = "; ".join(last["changes"]), last["outcome"] == "refused"
-    _keep(store, Action.CHANGE_CONFIG, "SIGHUP", own_user(), detail=detail, refused=refused)
-
-
-def _keep(
-    store: AccessStore, action: Action, target: str, person: Person, *, detail: str, refused: bool = False
-) -> None:
-    try:
-        record_alone(store, action, target, Caller(person), detail=detail, refused=refused)
-    except StoreError as error:
-        log.warning("not in the audit: %s of %s by %s: %s", action, target, person.name, redact(error))
+    record_done(store, Action.CHANGE_CONFIG, "SIGHUP", Caller(own_user()), detail=detail, refused=refused)

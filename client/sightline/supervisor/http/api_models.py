@@ -4,7 +4,6 @@ What loads a network, or goes through a shadow's episodes, runs in a process of 
 imports what that takes, nor keeps the memory.
 """
 
-import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,11 +15,11 @@ from typing import Any
 from pydantic import Field
 from starlette.exceptions import HTTPException
 
-from sightline.access.audit import Action, record_alone
+from sightline.access.audit import Action, record_done
 from sightline.access.rights import Right
 from sightline.base.processes import apart
 from sightline.config import Camera, unknown_classes
-from sightline.errors import RepositoryError, SightlineError, StoreError
+from sightline.errors import RepositoryError, SightlineError
 from sightline.models.registry import audit_trail
 from sightline.models.registry.repository import RETIRED, earlier_version, retired
 from sightline.serving import model_configs
@@ -28,8 +27,6 @@ from sightline.store.access_store import AccessStore
 from sightline.supervisor.control import Control
 from sightline.supervisor.http.endpoint import Call, Endpoint, Taken, not_there
 from sightline.supervisor.supervisor import Supervisor
-
-log = logging.getLogger(__name__)
 
 _MODELS = "/api/v1/models"
 _OPERATE = "sightline.models.registry.operations:operate"
@@ -194,23 +191,16 @@ class ModelsApi:
         detail = ": ".join(filter(None, (said, taken.why)))
         values = (number, detector) if operation == "switch" else (detector,)
         place = (self._folder.absolute(), self._control.config.options.triton.url)
+        # Kept once it has ended; the repository's own trail has it whatever the database does.
+        keep = partial(record_done, self._store, Action.CHANGE_MODEL, detector, call.caller)
         with self._alone():
             try:
                 apart(_OPERATE, *place, call.caller.name, taken.why, operation, *values)
             except SightlineError as error:
-                self._keep(call, detector, f"{detail}: {error}", refused=True)
+                keep(detail=f"{detail}: {error}", refused=True)
                 raise
-            self._keep(call, detector, detail)
+            keep(detail=detail)
         return replace(plan, done=True)
-
-    def _keep(self, call: Call, detector: str, detail: str, *, refused: bool = False) -> None:
-        """In the audit, once it has ended; the repository's own trail has it whatever the database does."""
-        try:
-            record_alone(
-                self._store, Action.CHANGE_MODEL, detector, call.caller, detail=detail, refused=refused
-            )
-        except StoreError as error:
-            log.warning("not in the audit: %s of %s by %s: %s", detail, detector, call.caller.name, error)
 
     def _plan(self, detector: str, number: int) -> ModelPlan:
         folder = self._folder
