@@ -14,7 +14,7 @@ from sightline.config import Camera, Config
 from sightline.entities import CameraState, CameraStatus
 from sightline.store.writer import Writer
 from sightline.supervisor.live_pictures import LivePictures
-from sightline.supervisor.sinks import with_routes
+from sightline.supervisor.sinks import wanted_by, with_routes
 from sightline.supervisor.sinks.sink import (
     DurableRunner,
     DurableSink,
@@ -67,7 +67,7 @@ class Hub:
         durable = [sink for sink in sinks if isinstance(sink, DurableSink)]
         for sink in durable:
             sink.attach(self._writer.put_results)
-        outbox.sinks = {sink.name: sink.wants for sink in durable}
+        outbox.sinks = wanted_by(sinks)
         for runner in ended.values():
             del outbox.listeners[runner.name]
             runner.ask_to_stop()
