@@ -117,15 +117,18 @@ class HealthPages:
             | {"since": event.event_time, "value": event.value}
             for event in troubles
         ]
-        body: dict[str, Any] = {"cameras": cameras, "troubles": told}
-        if not call.sees(None):  # notices and errors may name other cameras
-            limits = limits_of(SystemState(statuses, notices, troubles))
-            return JSONResponse({**body, "limits": [asdict(limit) for limit in limits]})
-        writer, machine = self.writer_health(), self._supervisor.machine()
-        disks = machine.disks if machine else ()
-        limits = limits_of(SystemState(statuses, notices, troubles, writer, disks))
-        body |= {
+        sees_all = call.sees(None)  # notices and errors may name other cameras
+        writer = self.writer_health() if sees_all else None
+        machine = self._supervisor.machine() if sees_all else None
+        limits = limits_of(SystemState(statuses, notices, troubles, writer, machine.disks if machine else ()))
+        body: dict[str, Any] = {
+            "cameras": cameras,
+            "troubles": told,
             "limits": [asdict(limit) for limit in limits],
+        }
+        if writer is None:
+            return JSONResponse(body)
+        body |= {
             "notices": [asdict(notice) for notice in notices],
             "writer": asdict(writer),
             "sinks": [asdict(sink) for sink in self._sinks()],
