@@ -143,10 +143,9 @@ def missing_classes(arguments: argparse.Namespace) -> "MissingClasses":
     config = load_config(arguments.config)
     for problem in config.problems:
         print(f"classes are not compared: {problem}", file=sys.stderr)
-    live = config.options.triton.model
 
     def missing(detector: str, version: str, class_names: Sequence[str]) -> list[str]:
-        cameras = [item for item in config.cameras.values() if (item.detect.model or live) == detector]
+        cameras = config.cameras_of(detector)
         return [str(text) for item in cameras for text in unknown_classes(item, version, class_names)]
 
     return missing

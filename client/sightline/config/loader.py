@@ -63,6 +63,11 @@ class LoadedConfig:
             texts.setdefault(problem.camera or "", []).append(str(problem))
         return {name: "; ".join(lines) for name, lines in texts.items()}
 
+    def cameras_of(self, detector: str) -> list[Camera]:
+        """Those that are analysed by this detector."""
+        default = self.options.triton.model
+        return [camera for camera in self.cameras.values() if (camera.detect.model or default) == detector]
+
 
 @dataclass(frozen=True, slots=True)
 class ConfigOutline:

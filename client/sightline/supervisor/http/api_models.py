@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from sightline.access.audit import Action, record_done
 from sightline.access.rights import Right
 from sightline.base.processes import apart
-from sightline.config import Camera, unknown_classes
+from sightline.config import unknown_classes
 from sightline.errors import RepositoryError, SightlineError
 from sightline.models.registry import audit_trail
 from sightline.models.registry.repository import RETIRED, earlier_version, retired
@@ -209,7 +209,8 @@ class ModelsApi:
             raise HTTPException(409, version.problem or f"version {number} is retired")
         present = model_configs.active(folder, detector)
         previous = None if present is None else _version(folder, present)
-        before, cameras = previous.classes if previous else (), self._cameras(detector)
+        before = previous.classes if previous else ()
+        cameras = self._control.config.cameras_of(detector)
         return ModelPlan(
             detector,
             version,
@@ -240,13 +241,9 @@ class ModelsApi:
         """Those of the repository."""
         return model_configs.detectors(self._folder)
 
-    def _cameras(self, detector: str) -> list[Camera]:
-        config = self._control.config
-        default = config.options.triton.model
-        return [item for item in config.cameras.values() if (item.detect.model or default) == detector]
-
     def _use(self, detector: str, call: Call) -> DetectorUse:
-        cameras = [camera.name for camera in self._cameras(detector) if call.sees(camera.name)]
+        used_by = self._control.config.cameras_of(detector)
+        cameras = [camera.name for camera in used_by if call.sees(camera.name)]
         answered = {
             status.model_version for status in self._supervisor.statuses() if status.source in cameras
         }
