@@ -224,14 +224,9 @@ def test_a_read_only_file_is_said_to_be_so(browser: Any, site: ConsoleSite) -> N
 
 
 def test_a_dark_page_is_as_clear(browser: Any, site: ConsoleSite) -> None:
-    dark = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", dark)
-    try:
-        opened(browser, site, "engineer", "/alerts?tab=Quiet+hours")
-        says(browser, "is silent")
-        shot(browser, "alerts-dark")
-        opened(browser, site, "engineer", "/alerts?rule=weekend")
-        says(browser, "What happens")
-        shot(browser, "alerts-rule-dark")
-    finally:
-        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    opened(browser, site, "engineer", "/alerts?tab=Quiet+hours", scheme="dark")
+    says(browser, "is silent")
+    shot(browser, "alerts-dark")
+    opened(browser, site, "engineer", "/alerts?rule=weekend", scheme="dark")
+    says(browser, "What happens")
+    shot(browser, "alerts-rule-dark")

@@ -333,22 +333,17 @@ def test_what_would_have_changed_is_shown_before_it_is_saved(
 
 def test_a_dark_page_on_a_phone_is_as_clear(browser: Any, site: ConsoleSite, world: World) -> None:
     world.path("north-gate", time.time() - 900, track_id=7, points=WALK, places=[])
-    dark = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", dark)
-    try:
-        opened(browser, site, "engineer", "/cameras?camera=north-gate", ".place", width=390)
-        press(browser, "Line door")
-        press(browser, "Swap in and out")
-        until(lambda: elements(browser, ".tracks[data-count='1']"), 20)
-        shot(browser, "cameras-390-dark")
-        press(browser, "What would have changed?")
-        says(browser, "crossings in")
-        [table] = elements(browser, "table.sl")
-        browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", table)
-        shot(browser, "cameras-what-if-390-dark")
-        assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
-    finally:
-        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    opened(browser, site, "engineer", "/cameras?camera=north-gate", ".place", width=390, scheme="dark")
+    press(browser, "Line door")
+    press(browser, "Swap in and out")
+    until(lambda: elements(browser, ".tracks[data-count='1']"), 20)
+    shot(browser, "cameras-390-dark")
+    press(browser, "What would have changed?")
+    says(browser, "crossings in")
+    [table] = elements(browser, "table.sl")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", table)
+    shot(browser, "cameras-what-if-390-dark")
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
 
 
 def entries_gone(browser: Any) -> int:

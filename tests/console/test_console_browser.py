@@ -26,7 +26,7 @@ from support.browser import chromium, fill_in
 from support.console_site import ConsoleSite, console_site
 from support.console_world import World
 from support.front import served
-from support.live_dom import SHOTS, press, text_of
+from support.live_dom import SHOTS, look, press, text_of
 from support.people import PASSWORD, People
 from support.people import ROOT as ROOT_USER
 
@@ -97,13 +97,6 @@ def sign_in(browser: Any, site: ConsoleSite) -> Iterator[Callable[[str], None]]:
     browser.get_log("browser")
 
 
-def look(browser: Any, width: int, height: int, scheme: str) -> None:
-    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-
-
 def elements(browser: Any, css: str) -> list[Any]:
     return browser.find_elements("css selector", css)
 
@@ -132,7 +125,7 @@ def test_pages(
     name, path, content, charts = page
     width, height, scheme = screen
     sign_in("admin")
-    look(browser, width, height, scheme)
+    look(browser, width=width, height=height, scheme=scheme)
     browser.get(base_url + path)
     until(lambda: elements(browser, content), content)
     until(lambda: len(elements(browser, "[data-testid=stVegaLiteChart] svg.marks")) >= charts, "charts")
@@ -152,7 +145,7 @@ def test_new_rows_appear_and_the_chart_stays(
     browser: Any, base_url: str, world: World, sign_in: Callable[[str], None]
 ) -> None:
     sign_in("viewer")
-    look(browser, 1440, 900, "light")
+    look(browser, width=1440, height=900)
     browser.get(base_url + "/counts")
     until(lambda: elements(browser, "[data-testid=stVegaLiteChart] svg.marks"), "chart")
     legend = "return document.querySelector('.sl-legend')?.innerText || ''"
@@ -175,7 +168,7 @@ def test_new_rows_appear_and_the_chart_stays(
 
 
 def test_one_signs_in_is_led_back_and_signs_out(browser: Any, base_url: str, people: People) -> None:
-    look(browser, 1280, 800, "light")
+    look(browser, height=800)
     browser.get(f"{base_url}/counts?a=b")
     until(lambda: browser.find_element("id", "sign-in").is_displayed(), "the form")
     assert "person" not in text_of(browser)
@@ -208,7 +201,7 @@ def test_an_open_page_ends_with_its_sign_in(
 def test_each_role_sees_its_pages_and_its_cameras(
     browser: Any, base_url: str, sign_in: Callable[[str], None], name: str
 ) -> None:
-    look(browser, 1280, 800, "light")
+    look(browser, height=800)
     sign_in(name)
     for page, path, content, _ in PAGES:
         browser.get(base_url + path)

@@ -77,18 +77,6 @@ def site(tmp_path_factory: pytest.TempPathFactory, begun: float) -> Iterator[Con
         yield made
 
 
-def scheme(browser: Any, name: str) -> None:
-    media = {"features": [{"name": "prefers-color-scheme", "value": name}]}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-
-
-def shown(
-    browser: Any, name: str, site: ConsoleSite, path: str, *, width: int, look: str, wanted: str
-) -> None:
-    scheme(browser, look)
-    opened(browser, site, name, path, wanted, width=width)
-
-
 def is_right(browser: Any, width: int) -> None:
     assert not elements(browser, "[data-testid=stException]")
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
@@ -100,27 +88,27 @@ def choose_range(browser: Any, label: str) -> None:
     until(lambda: elements(browser, CHART), 30)
 
 
-@pytest.mark.parametrize(("width", "look"), SCREENS)
+@pytest.mark.parametrize(("width", "scheme"), SCREENS)
 def test_counts_show_a_day_with_its_gaps_changes_and_the_week_before(
-    browser: Any, site: ConsoleSite, width: int, look: str
+    browser: Any, site: ConsoleSite, width: int, scheme: str
 ) -> None:
-    shown(browser, "operator", site, "/counts", width=width, look=look, wanted=CHART)
+    opened(browser, site, "operator", "/counts", CHART, width=width, scheme=scheme)
     choose_range(browser, "24 h")
     words = ["A week before", "another model counts", "Began in this range: loading-dock"]
     words.append("not watched: there may have been more")
     until(lambda: all(word in text_of(browser) for word in words), 30)
     assert "yolo" not in text_of(browser), "an operator reads no version"
     is_right(browser, width)
-    shot(browser, f"counts-{width}-{look}")
+    shot(browser, f"counts-{width}-{scheme}")
     press(browser, "Hours of the week", 0)
     until(lambda: "Objects by the hour of the week" in text_of(browser), 30)
     until(lambda: elements(browser, CHART), 30)
     is_right(browser, width)
-    shot(browser, f"counts-heat-{width}-{look}")
+    shot(browser, f"counts-heat-{width}-{scheme}")
 
 
 def test_from_a_bar_to_its_events_and_their_clips(browser: Any, site: ConsoleSite, begun: float) -> None:
-    shown(browser, "operator", site, "/counts", width=1280, look="light", wanted=CHART)
+    opened(browser, site, "operator", "/counts", CHART)
     choose_range(browser, "6 h")
     press(browser, "Direction", 0)
     until(lambda: "car-park · door · forward" in text_of(browser), 30)
@@ -150,7 +138,7 @@ def test_from_a_bar_to_its_events_and_their_clips(browser: Any, site: ConsoleSit
 
 @pytest.mark.parametrize("name", ["viewer", "guest", "engineer", "admin"])
 def test_each_role_sees_its_own_cameras_counts(browser: Any, site: ConsoleSite, name: str) -> None:
-    shown(browser, name, site, "/counts", width=1280, look="light", wanted=CHART)
+    opened(browser, site, name, "/counts", CHART)
     choose_range(browser, "24 h")
     press(browser, "Camera", 0)
     legend = "return document.querySelector('.sl-legend')?.innerText ?? ''"  # in one step: it is drawn anew
@@ -167,9 +155,9 @@ def test_each_role_sees_its_own_cameras_counts(browser: Any, site: ConsoleSite, 
     shot(browser, f"counts-table-{name}")
 
 
-@pytest.mark.parametrize(("width", "look"), SCREENS)
-def test_events_are_searched_and_one_plays(browser: Any, site: ConsoleSite, width: int, look: str) -> None:
-    shown(browser, "operator", site, "/events", width=width, look=look, wanted=".sl-title")
+@pytest.mark.parametrize(("width", "scheme"), SCREENS)
+def test_events_are_searched_and_one_plays(browser: Any, site: ConsoleSite, width: int, scheme: str) -> None:
+    opened(browser, site, "operator", "/events", ".sl-title", width=width, scheme=scheme)
     press(browser, "6 h", 0)
     until(lambda: len(elements(browser, ".queue .row")) >= 14, 30)
     rows = elements(browser, ".queue .row")
@@ -179,12 +167,12 @@ def test_events_are_searched_and_one_plays(browser: Any, site: ConsoleSite, widt
     until(lambda: elements(browser, ".clip video"), 30)
     until(lambda: "event=" in browser.current_url, 20)
     is_right(browser, width)
-    shot(browser, f"events-{width}-{look}")
+    shot(browser, f"events-{width}-{scheme}")
 
 
 @pytest.mark.parametrize("name", ["viewer", "guest", "admin"])
 def test_each_role_sees_its_own_events(browser: Any, site: ConsoleSite, name: str) -> None:
-    shown(browser, name, site, "/events", width=1280, look="light", wanted=".sl-title")
+    opened(browser, site, name, "/events", ".sl-title")
     press(browser, "6 h", 0)
     until(lambda: elements(browser, ".queue .row"), 30)
     told = "\n".join(row.text for row in elements(browser, ".queue .row"))
@@ -201,8 +189,8 @@ def test_signed_out_nothing_is_shown(browser: Any, site: ConsoleSite, path: str)
 
 
 def test_overview_on_a_desk_and_a_phone(browser: Any, site: ConsoleSite, tmp_path: Path) -> None:
-    for width, look in SCREENS:
-        shown(browser, "operator", site, "/overview", width=width, look=look, wanted=CHART)
+    for width, scheme in SCREENS:
+        opened(browser, site, "operator", "/overview", CHART, width=width, scheme=scheme)
         until(lambda: "min ago" in text_of(browser), 20)
         is_right(browser, width)
-        shot(browser, f"overview-{width}-{look}")
+        shot(browser, f"overview-{width}-{scheme}")

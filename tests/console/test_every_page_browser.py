@@ -22,14 +22,13 @@ from console.texts import NOT_YOURS
 from sightline.access.rights import How, Person, Right, allowed, allowed_for_some
 from sightline.entities import Role
 from support.console_site import ConsoleSite, console_site
-from support.live_dom import elements, shot, text_of
+from support.live_dom import elements, look, shot, text_of
 from support.page_checks import (
     NARROW,
     WIDE,
     axe_findings,
     axe_source,
     everything_in,
-    look,
     sideways,
     tab_problems,
     until_drawn,

@@ -38,12 +38,26 @@ def elements(browser: Any, css: str) -> list[Any]:
     return browser.execute_script(FIND.replace("SELECTOR", repr(css)) + "return found;")
 
 
+def look(browser: Any, *, width: int = 1280, height: int = 1000, scheme: str = "light") -> None:
+    """At a size of window, in a colour scheme; an open page follows."""
+    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+
+
 def opened(
-    browser: Any, site: ConsoleSite, name: str, path: str, wanted: str = "body", *, width: int = 1280
+    browser: Any,
+    site: ConsoleSite,
+    name: str,
+    path: str,
+    wanted: str = "body",
+    *,
+    width: int = 1280,
+    scheme: str = "light",
 ) -> None:
     """Sign somebody in, go to a page, and wait for what is wanted there."""
-    size = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": width < 500}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    look(browser, width=width, scheme=scheme)
     browser.delete_all_cookies()
     site.sign_in(browser, name)
     browser.get(site.url + path)

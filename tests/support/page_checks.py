@@ -112,14 +112,6 @@ def axe_source() -> str:
     return (Path(folder) / "axe.min.js").read_text(encoding="utf-8")
 
 
-def look(browser: Any, *, width: int, scheme: str = "light") -> None:
-    """At a size of window, in a colour scheme; an open page follows."""
-    size = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": width < 500}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-
-
 def until_drawn(browser: Any) -> None:
     """Until the page has stood still for a moment."""
     calm: list[float] = []

@@ -27,6 +27,7 @@ from support.live_dom import (
     choose,
     click_new,
     elements,
+    look,
     moves,
     press,
     saved,
@@ -99,8 +100,7 @@ def demo(folder: Path) -> Iterator[str]:
 def test_a_fifth_camera_an_alert_of_it_its_clip_and_its_count_without_leaving_the_browser(
     browser: Any, tmp_path: Path
 ) -> None:
-    size = {"width": 1280, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    look(browser)
     recording, hook = Recording(browser), HookServer()
     with demo(tmp_path / "demo") as printed:
         browser.get(printed.partition("ready: open ")[2].split()[0])
