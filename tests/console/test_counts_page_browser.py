@@ -13,7 +13,7 @@ import pytest
 from sightline.entities import Event, EventKind
 from support.console_site import ConsoleSite, console_site, drawn
 from support.console_world import World
-from support.live_dom import elements, opened, press, shot, text_of
+from support.live_dom import elements, opened, press, says, shot, text_of
 from support.toy import write_clip
 from support.waiting import until
 
@@ -191,6 +191,6 @@ def test_signed_out_nothing_is_shown(browser: Any, site: ConsoleSite, path: str)
 def test_overview_on_a_desk_and_a_phone(browser: Any, site: ConsoleSite, tmp_path: Path) -> None:
     for width, scheme in SCREENS:
         opened(browser, site, "operator", "/overview", CHART, width=width, scheme=scheme)
-        until(lambda: "min ago" in text_of(browser), 20)
+        says(browser, "min ago")
         is_right(browser, width)
         shot(browser, f"overview-{width}-{scheme}")

@@ -17,7 +17,7 @@ from sightline.supervisor.machine_watch import DiskRoom, MachineFigures
 from sightline.supervisor.sinks import SinkHealth
 from support.console_site import ConsoleSite, console_site
 from support.console_world import World
-from support.live_dom import elements, opened, shot, text_of
+from support.live_dom import elements, opened, says, shot, text_of
 from support.waiting import until
 
 pytest.importorskip("streamlit", reason="the console's packages are not installed")
@@ -64,10 +64,6 @@ def well(site: ConsoleSite, world: World) -> None:
 
 def trouble(kind: EventKind, source: str, since: float, place: str = "") -> Event:
     return Event(source, kind, place, 0, "", since, since + 15, first_time=since)
-
-
-def says(browser: Any, text: str) -> None:
-    until(lambda: text in text_of(browser), 20)
 
 
 def words(browser: Any) -> list[str]:

@@ -13,7 +13,7 @@ import pytest
 from sightline.entities import Variant
 from support.console_site import ConsoleSite, console_site
 from support.console_world import World
-from support.live_dom import elements, moves, opened, press, shot, text_of
+from support.live_dom import elements, moves, opened, press, says, shot, text_of
 from support.waiting import until
 
 pytest.importorskip("streamlit", reason="the console's packages are not installed")
@@ -65,7 +65,7 @@ def test_one_click_leads_to_one_camera_and_back(browser: Any, site: ConsoleSite)
     named["north-gate"].click()
     until(lambda: "camera=north-gate" in browser.current_url, 20)
     until(lambda: moves(browser), 20)
-    until(lambda: "Last events" in text_of(browser), 20)
+    says(browser, "Last events")
     text = text_of(browser)
     assert "In hall" in text
     assert "Person crossed door forward" in text
@@ -80,7 +80,7 @@ def test_one_click_leads_to_one_camera_and_back(browser: Any, site: ConsoleSite)
 
 def test_an_operator_mutes_and_a_viewer_cannot(browser: Any, site: ConsoleSite) -> None:
     opened(browser, site, "operator", "/?camera=car-park", "canvas")
-    until(lambda: "Mute alerts" in text_of(browser), 20)
+    says(browser, "Mute alerts")
     press(browser, "Mute alerts")
     until(lambda: "15 min" in text_of(browser), 10)
     press(browser, "15 min")
@@ -89,7 +89,7 @@ def test_an_operator_mutes_and_a_viewer_cannot(browser: Any, site: ConsoleSite) 
     assert (what, camera, rule, who) == ("mute", "car-park", "", "operator")
     assert until_s == pytest.approx(time.time() + 900, abs=60)
     opened(browser, site, "viewer", "/?camera=car-park", "canvas")
-    until(lambda: "Still picture" in text_of(browser), 20)
+    says(browser, "Still picture")
     assert "Mute alerts" not in text_of(browser)
 
 
@@ -100,7 +100,7 @@ def test_of_other_cameras_nothing_is_told(browser: Any, site: ConsoleSite) -> No
         20,
     )
     browser.get(f"{site.url}/?camera=north-gate")
-    until(lambda: "not one of yours" in text_of(browser), 20)
+    says(browser, "not one of yours")
     assert "crossed" not in text_of(browser)
 
 
@@ -164,7 +164,7 @@ def test_groups_of_cameras_that_one_does_not_see_are_not_told(browser: Any, site
 def test_engineers_find_the_way_to_a_cameras_lines(browser: Any, site: ConsoleSite) -> None:
     for name, may in (("operator", False), ("engineer", True)):
         opened(browser, site, name, "/?camera=car-park", "canvas")
-        until(lambda: "Still picture" in text_of(browser), 20)
+        says(browser, "Still picture")
         until(lambda may=may: ("Set up" in text_of(browser)) is may, 10)
 
 

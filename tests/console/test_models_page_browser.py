@@ -15,7 +15,7 @@ from sightline.serving import model_configs
 from sightline.supervisor.http import api_models
 from support.console_site import ConsoleSite, console_site
 from support.console_world import World
-from support.live_dom import elements, opened, press, shot, text_of
+from support.live_dom import elements, opened, press, says, shot
 from support.model_shelf import put_version, serve_version
 from support.waiting import until
 
@@ -81,10 +81,6 @@ def triton(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]
     yield fails
     if model_configs.active(models) != 2:
         serve_version(models, 2)
-
-
-def says(browser: Any, text: str) -> None:
-    until(lambda: text in text_of(browser), 20)
 
 
 @pytest.mark.parametrize("width", [1280, 390])

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "streamlit_app"))  # as `stre
 from console.pages import PAGES, ConsolePage
 from support.console_site import ConsoleSite, console_site
 from support.console_world import World
-from support.live_dom import elements, opened, shot, text_of
+from support.live_dom import elements, opened, says, shot, text_of
 from support.page_checks import until_drawn
 from support.waiting import until
 
@@ -52,5 +52,5 @@ def test_the_first_day_leads_to_the_first_camera(browser: Any, empty: ConsoleSit
     elements(browser, ".sl-state a")[0].click()
     until(lambda: elements(browser, 'input[aria-label="URL"]'), 20)
     opened(browser, empty, "viewer", f"/{path}")
-    until(lambda: "There is no camera yet." in text_of(browser), 20)
+    says(browser, "There is no camera yet.")
     assert not elements(browser, ".sl-state a")

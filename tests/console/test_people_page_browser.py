@@ -12,7 +12,7 @@ from sightline.entities import PERSON_ROLES, Role
 from sightline.errors import SignInRefused
 from support.console_site import ConsoleSite, console_site
 from support.console_world import World
-from support.live_dom import elements, opened, press, shot, text_of
+from support.live_dom import elements, opened, press, says, shot, text_of
 from support.people import HOME, PASSWORD, ROOT
 from support.waiting import until
 
@@ -35,10 +35,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsoleSite]:
     with console_site(world, folder, WRITTEN) as made:
         made.people.now = time.time()
         yield made
-
-
-def says(browser: Any, text: str) -> None:
-    until(lambda: text in text_of(browser), 20)
 
 
 def steadily(do: Callable[[], object]) -> None:

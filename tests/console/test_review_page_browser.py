@@ -12,7 +12,7 @@ import pytest
 
 from support.console_site import ConsoleSite, console_site, drawn
 from support.console_world import World
-from support.live_dom import elements, opened, press, shot, text_of
+from support.live_dom import elements, opened, press, says, shot, text_of
 from support.toy import write_clip
 from support.waiting import until
 
@@ -84,7 +84,7 @@ def until_found(browser: Any, css: str) -> Any:
 
 def test_a_viewer_looks_and_does_nothing(browser: Any, site: ConsoleSite) -> None:
     opened(browser, site, "viewer", "/review", ".queue .row")
-    until(lambda: "Severity" in text_of(browser), 20)
+    says(browser, "Severity")
     assert "Acknowledge" not in text_of(browser)
 
 
@@ -104,7 +104,7 @@ def test_alerts_are_dealt_with_by_keyboard(browser: Any, site: ConsoleSite) -> N
     opened(browser, site, "operator", "/review", ".queue .row")
     site.done.clear()
     body = browser.find_element("css selector", "body")
-    until(lambda: "Acknowledge" in text_of(browser), 20)
+    says(browser, "Acknowledge")
     body.send_keys("a")
     until(lambda: said(site), 20)
     assert said(site)[0][:4] == ("change", "11", "acknowledged", "operator")
@@ -115,7 +115,7 @@ def test_alerts_are_dealt_with_by_keyboard(browser: Any, site: ConsoleSite) -> N
     until(lambda: said(site), 20)
     assert said(site)[0][:4] == ("change", "22", "false_alarm", "operator")
     until(lambda: "alert=33" in browser.current_url, 20)
-    until(lambda: "seen <b>twice</b>" in text_of(browser), 20)
+    says(browser, "seen <b>twice</b>")
 
 
 def test_what_is_over_by_itself_is_acknowledged_too(browser: Any, site: ConsoleSite) -> None:

@@ -11,7 +11,7 @@ import pytest
 from sightline.entities import Role
 from support.console_site import ConsoleSite, console_site
 from support.console_world import World
-from support.live_dom import elements, moves, shot, text_of
+from support.live_dom import elements, moves, says, shot
 from support.people import ROOT
 from support.waiting import until
 
@@ -66,7 +66,7 @@ def test_a_display_shows_its_cameras_and_nothing_to_press(browser: Any, site: Co
         until(lambda: browser.current_url == f"{site.url}/live/pages/wall", 20)
     until(lambda: names(browser) == sorted(GROUPS), 20)
     site.people.tokens.revoke("lobby", ROOT)
-    until(lambda: "link has ended. Ask an admin" in text_of(browser), 20)
+    says(browser, "link has ended. Ask an admin")
     assert not elements(browser, ".tile")
     shot(browser, "wall-ended")
     problems = [entry["message"] for entry in browser.get_log("browser")]
@@ -78,7 +78,7 @@ def test_a_display_shows_a_group_and_no_camera_that_is_not_its_own(browser: Any,
     until(lambda: names(browser) == ["car-park"], 20)
     assert browser.current_url.endswith("?group=outside")
     hang_up(browser, site, "nothing", "?group=cellar")
-    until(lambda: "There is no camera here" in text_of(browser), 20)
+    says(browser, "There is no camera here")
 
 
 def test_whoever_is_signed_in_is_asked_before_the_browser_becomes_a_display(
@@ -89,7 +89,7 @@ def test_whoever_is_signed_in_is_asked_before_the_browser_becomes_a_display(
     browser.delete_all_cookies()
     site.sign_in(browser, "admin")
     browser.get(f"{site.url}/auth/wall#{secret}")
-    until(lambda: "You are signed in as admin" in text_of(browser), 20)
+    says(browser, "You are signed in as admin")
     shot(browser, "wall-signed-in")
     browser.find_element("css selector", "#wall button").click()
     until(lambda: names(browser) == sorted(GROUPS), 20)
@@ -101,5 +101,5 @@ def test_a_forged_link_says_what_to_do(browser: Any, site: ConsoleSite) -> None:
     browser.get(f"{site.url}/auth/sign_in.css")
     browser.delete_all_cookies()
     browser.get(f"{site.url}/auth/wall#slt_forged")
-    until(lambda: "this link no longer works; ask an admin for another one" in text_of(browser), 20)
+    says(browser, "this link no longer works; ask an admin for another one")
     shot(browser, "wall-forged")
