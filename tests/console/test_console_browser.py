@@ -29,15 +29,12 @@ from support.front import served
 from support.live_dom import SHOTS, look, press, text_of
 from support.people import PASSWORD, People
 from support.people import ROOT as ROOT_USER
+from support.shown_world import OVERLOAD
 
 pytest.importorskip("streamlit", reason="the console's packages are not installed")
 pytestmark = pytest.mark.browser
 
 # Streamlit asks below the page's own path first and then finds its server: its habit, not our error.
-OVERLOAD = (
-    "overload: 3 of 4 cameras analyse 2.1 of 5.0 frames/s; the detector yolov8n-1 takes 180 ms for a frame, "
-    "6.3 frames/s in all where 15.0 are due; what helps: a lower stream.fps, more instances of the detector"
-)
 STREAMLITS_OWN = ("/_stcore/health", "/_stcore/host-config", "/favicon.ico")  # the last of the sign-in page
 WAIT_S = 30.0
 

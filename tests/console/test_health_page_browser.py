@@ -16,7 +16,7 @@ from sightline.supervisor.bottlenecks import Cause, Notice
 from sightline.supervisor.machine_watch import DiskRoom, MachineFigures
 from sightline.supervisor.sinks import SinkHealth
 from support.console_site import ConsoleSite, console_site
-from support.console_world import World
+from support.console_world import World, utc
 from support.live_dom import elements, opened, says, shot, text_of
 from support.waiting import until
 
@@ -34,15 +34,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     for name in NAMES:
         made.camera(name, now + 7200, fps=5.0, due_fps=5.0, batch_size=2.4, worker_busy=0.2)
     away = {"track_id": 0, "item_class": ""}
-    made.event("south-gate", "camera_offline", "", now - 7000, end_time=utc_of(now - 6820), **away)
-    made.event("", "database_away", "", now - 9000, end_time=utc_of(now - 8950), **away)
+    made.event("south-gate", "camera_offline", "", now - 7000, end_time=utc(now - 6820), **away)
+    made.event("", "database_away", "", now - 9000, end_time=utc(now - 8950), **away)
     return made
-
-
-def utc_of(moment: float) -> Any:
-    from support.console_world import utc
-
-    return utc(moment)
 
 
 @pytest.fixture(scope="module")

@@ -2,39 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.console_site import ConsoleSite, console_site, drawn
+from support.console_site import ConsoleSite, console_site
 from support.console_world import World
 from support.live_dom import elements, opened, press, says, shot, text_of
-from support.toy import write_clip
+from support.shown_world import EVENT, make_clip_files
 from support.waiting import until
 
 pytest.importorskip("streamlit", reason="the console's packages are not installed")
 pytestmark = pytest.mark.browser
-EVENT = "event of the car park"
-
-
-def make_files(folder: Path, start: float) -> dict[str, str]:
-    """A clip of 10 s in which track 7 walks from left to right, and its event is at 6 s."""
-    folder.mkdir(parents=True)
-    video, thumbnail = folder / "clip.mp4", folder / "clip.jpg"
-    write_clip(video, [], seconds=10.0)
-    thumbnail.write_bytes(drawn("car-park", 30, 640, 360))
-    frames = [
-        [n / 10, [7], [500 * n // 10, 3000, 500 * n // 10 + 900, 7000], [900], [0]] for n in range(0, 100)
-    ]
-    event = {"kind": "enter", "place": "door", "track_id": 7, "item_class": "person"}
-    event |= {"key": EVENT, "event_time": start + 6, "picture": "", "position_s": 6.0}
-    told = {"version": 1, "classes": ["person"], "events": [event], "frames": frames}
-    video.with_suffix(".json").write_text(json.dumps(told))
-    return {"path": str(video), "thumbnail": str(thumbnail)}
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +24,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsoleSite]:
     world, now = World(f"sqlite:///{folder}/sightline.db"), time.time()
     for name in ("car-park", "north-gate"):
         world.camera(name, now + 3600)
-    world.clip("car-park", now - 66, events=[EVENT], **make_files(folder / "clips", now - 66))
+    world.clip("car-park", now - 66, events=[EVENT], **make_clip_files(folder / "clips", now - 66))
     world.alert("11", "car-park", now - 60, rule="night", events=[EVENT], kind="enter")
     world.alert("22", "car-park", now - 300, rule="night")
     world.alert("33", "north-gate", now - 30, rule="gates", comment="seen <b>twice</b>", state="acknowledged")
