@@ -12,7 +12,7 @@ import yaml
 from sightline.supervisor.sinks import SinkHealth
 from support.console_site import ConsoleSite, console_site
 from support.console_world import World
-from support.live_dom import choose, elements, opened, press, saved, says, shot, text_of, write
+from support.live_dom import choose, elements, fits, opened, press, saved, says, shot, text_of, write
 from support.waiting import until
 
 pytest.importorskip("streamlit", reason="the console's packages are not installed")
@@ -199,7 +199,7 @@ def test_who_is_no_engineer_sees_the_rules_and_is_told_who_may_change_them(
     says(browser, "weekend")
     assert "Add a rule" not in text_of(browser)
     shot(browser, f"alerts-{name}-390")
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+    assert fits(browser, 390)
     press(browser, "Show", at=0)
     says(browser, "What happens")
     assert "Review and save" not in text_of(browser)

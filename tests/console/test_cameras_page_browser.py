@@ -21,6 +21,7 @@ from support.console_world import World
 from support.live_dom import (
     click_new,
     elements,
+    fits,
     opened,
     press,
     saved,
@@ -343,7 +344,7 @@ def test_a_dark_page_on_a_phone_is_as_clear(browser: Any, site: ConsoleSite, wor
     [table] = elements(browser, "table.sl")
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", table)
     shot(browser, "cameras-what-if-390-dark")
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+    assert fits(browser, 390)
 
 
 def entries_gone(browser: Any) -> int:
@@ -442,7 +443,7 @@ def test_an_engineer_of_one_camera_sees_that_one(browser: Any, site: ConsoleSite
     says(browser, "not one of yours")
     browser.get(f"{site.url}/cameras?camera=car-park")
     until(lambda: elements(browser, ".stage svg"), 20)
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+    assert fits(browser, 390)
     shot(browser, "cameras-390")
 
 

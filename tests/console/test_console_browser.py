@@ -26,7 +26,7 @@ from support.browser import chromium, fill_in
 from support.console_site import ConsoleSite, console_site
 from support.console_world import World
 from support.front import served
-from support.live_dom import SHOTS, look, press, text_of
+from support.live_dom import SHOTS, fits, look, press, text_of
 from support.people import PASSWORD, People
 from support.people import ROOT as ROOT_USER
 from support.shown_world import OVERLOAD
@@ -127,8 +127,7 @@ def test_pages(
     until(lambda: elements(browser, content), content)
     until(lambda: len(elements(browser, "[data-testid=stVegaLiteChart] svg.marks")) >= charts, "charts")
     assert not elements(browser, "[data-testid=stException]")
-    wide = browser.execute_script("return document.documentElement.scrollWidth")
-    assert wide <= width, "the page scrolls sideways"
+    assert fits(browser, width), "the page scrolls sideways"
     if name == "overview":
         assert [notice.text for notice in elements(browser, ".sl-notice")] == [OVERLOAD]
         assert "Owner: sightline on mill (process 7" in text_of(browser)

@@ -13,7 +13,7 @@ import pytest
 from sightline.entities import Event, EventKind
 from support.console_site import ConsoleSite, console_site, drawn
 from support.console_world import World
-from support.live_dom import elements, opened, press, says, shot, text_of
+from support.live_dom import elements, fits, opened, press, says, shot, text_of
 from support.toy import write_clip
 from support.waiting import until
 
@@ -79,7 +79,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, begun: float) -> Iterator[Con
 
 def is_right(browser: Any, width: int) -> None:
     assert not elements(browser, "[data-testid=stException]")
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    assert fits(browser, width)
 
 
 def choose_range(browser: Any, label: str) -> None:

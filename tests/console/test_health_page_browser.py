@@ -17,7 +17,7 @@ from sightline.supervisor.machine_watch import DiskRoom, MachineFigures
 from sightline.supervisor.sinks import SinkHealth
 from support.console_site import ConsoleSite, console_site
 from support.console_world import World, utc
-from support.live_dom import elements, opened, says, shot, text_of
+from support.live_dom import elements, fits, opened, says, shot, text_of
 from support.waiting import until
 
 pytest.importorskip("streamlit", reason="the console's packages are not installed")
@@ -69,10 +69,6 @@ def words(browser: Any) -> list[str]:
 def titles(browser: Any) -> list[str]:
     found = "[...document.querySelectorAll('.sl-verdict time')].map((time) => time.title)"
     return list(browser.execute_script(f"return {found}"))
-
-
-def fits(browser: Any, width: int) -> bool:
-    return bool(browser.execute_script("return document.documentElement.scrollWidth") <= width)
 
 
 @pytest.mark.parametrize("width", [1280, 390])

@@ -13,7 +13,7 @@ import pytest
 from sightline.entities import Variant
 from support.console_site import ConsoleSite, console_site
 from support.console_world import World
-from support.live_dom import elements, moves, opened, press, says, shot, text_of
+from support.live_dom import elements, fits, moves, opened, press, says, shot, text_of
 from support.waiting import until
 
 pytest.importorskip("streamlit", reason="the console's packages are not installed")
@@ -54,7 +54,7 @@ def test_every_camera_is_a_tile_with_a_picture_that_moves_and_its_state(
     assert sorted(label.partition(":")[0] for label in labels) == NAMES
     assert any("offline" in label for label in labels)
     assert any("hall 3" in label for label in labels)
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    assert fits(browser, width)
     shot(browser, f"live-{width}")
 
 

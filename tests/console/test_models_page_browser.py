@@ -15,7 +15,7 @@ from sightline.serving import model_configs
 from sightline.supervisor.http import api_models
 from support.console_site import ConsoleSite, console_site
 from support.console_world import World
-from support.live_dom import elements, opened, press, says, shot
+from support.live_dom import elements, fits, opened, press, says, shot
 from support.model_shelf import put_version, serve_version
 from support.waiting import until
 
@@ -94,7 +94,7 @@ def test_versions_stand_with_their_figures_and_their_cameras(
     says(browser, "serves as detector")
     says(browser, "640 x 384")
     says(browser, "Roll back to version 1")
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    assert fits(browser, width)
     shot(browser, f"models-{width}")
 
 

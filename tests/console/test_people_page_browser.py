@@ -12,7 +12,7 @@ from sightline.entities import PERSON_ROLES, Role
 from sightline.errors import SignInRefused
 from support.console_site import ConsoleSite, console_site
 from support.console_world import World
-from support.live_dom import elements, opened, press, says, shot, text_of
+from support.live_dom import elements, fits, opened, press, says, shot, text_of
 from support.people import HOME, PASSWORD, ROOT
 from support.waiting import until
 
@@ -234,9 +234,9 @@ def test_on_a_phone_nothing_is_cut_off(browser: Any, site: ConsoleSite) -> None:
     opened(browser, site, "admin", "/people", width=390)
     says(browser, "Add a person")
     says(browser, "guest")
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+    assert fits(browser, 390)
     shot(browser, "people-390")
     press(browser, "Audit")
     says(browser, "sign in")
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+    assert fits(browser, 390)
     shot(browser, "people-audit-390")

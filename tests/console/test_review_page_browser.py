@@ -10,7 +10,7 @@ import pytest
 
 from support.console_site import ConsoleSite, console_site
 from support.console_world import World
-from support.live_dom import elements, opened, press, says, shot, text_of
+from support.live_dom import elements, fits, opened, press, says, shot, text_of
 from support.shown_world import EVENT, make_clip_files
 from support.waiting import until
 
@@ -54,7 +54,7 @@ def test_the_queue_begins_with_what_is_new_and_its_clip_plays_at_the_event(
     assert "gates" in text and "25 %" in text, "one of four alerts of the rule was false"
     shot(browser, "review")
     opened(browser, site, "operator", "/review", ".queue .row", width=390)
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+    assert fits(browser, 390)
     shot(browser, "review-390")
 
 

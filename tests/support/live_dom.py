@@ -64,6 +64,11 @@ def opened(
     until(lambda: elements(browser, wanted), 30)
 
 
+def fits(browser: Any, width: int) -> bool:
+    """Whether the page is no wider than that."""
+    return bool(browser.execute_script("return document.documentElement.scrollWidth") <= width)
+
+
 def moves(browser: Any) -> bool:
     """Whether any picture changes."""
     before = browser.execute_script(SUMS)
