@@ -13,7 +13,7 @@ import pytest
 from sightline.entities import Variant
 from support.console_site import ConsoleSite, console_site
 from support.console_world import World
-from support.live_dom import elements, fits, moves, opened, press, says, shot, text_of
+from support.live_dom import elements, fits, moves, opened, press, says, shot, text_of, tile_names
 from support.waiting import until
 
 pytest.importorskip("streamlit", reason="the console's packages are not installed")
@@ -122,16 +122,11 @@ def test_nobody_watching_costs_nothing(browser: Any, site: ConsoleSite) -> None:
     until(lambda: not site.cameras.watched, 30)
 
 
-def shown(browser: Any) -> list[str]:
-    labels = [tile.get_attribute("aria-label") for tile in elements(browser, ".tile")]
-    return [label.partition(":")[0] for label in labels]
-
-
 def test_a_group_and_a_search_stay_in_the_address_and_on_the_way_through_its_cameras(
     browser: Any, site: ConsoleSite
 ) -> None:
     opened(browser, site, "operator", "/?group=outside", "canvas")
-    until(lambda: shown(browser) == ["car-park", "loading-dock"], 20)
+    until(lambda: tile_names(browser) == ["car-park", "loading-dock"], 20)
     shot(browser, "live-group")
     elements(browser, ".tile")[0].click()
     until(lambda: "camera=car-park" in browser.current_url, 20)
@@ -139,15 +134,15 @@ def test_a_group_and_a_search_stay_in_the_address_and_on_the_way_through_its_cam
         press(browser, "Next")
         until(lambda name=name: f"camera={name}" in browser.current_url, 20)
     press(browser, "All cameras")
-    until(lambda: shown(browser) == ["car-park", "loading-dock"], 20)
+    until(lambda: tile_names(browser) == ["car-park", "loading-dock"], 20)
     assert "group=outside" in browser.current_url
     until(lambda: [one for one in elements(browser, SEARCH) if one.is_displayed()], 20)
     shot(browser, "live-group-again")
     next(one for one in elements(browser, SEARCH) if one.is_displayed()).send_keys("dock\t")
-    until(lambda: shown(browser) == ["loading-dock"], 20)
+    until(lambda: tile_names(browser) == ["loading-dock"], 20)
     assert "search=dock" in browser.current_url
     browser.get(browser.current_url)  # what somebody is sent
-    until(lambda: shown(browser) == ["loading-dock"], 20)
+    until(lambda: tile_names(browser) == ["loading-dock"], 20)
     press(browser, "Wall")
     until(lambda: len(elements(browser, ".tiles.wall .tile")) == 1, 20)
     assert {"wall=1", "group=outside", "search=dock"} <= set(browser.current_url.partition("?")[2].split("&"))
@@ -156,7 +151,7 @@ def test_a_group_and_a_search_stay_in_the_address_and_on_the_way_through_its_cam
 def test_groups_of_cameras_that_one_does_not_see_are_not_told(browser: Any, site: ConsoleSite) -> None:
     site.people.add("gatekeeper", cameras=frozenset({"north-gate"}))
     opened(browser, site, "gatekeeper", "/?group=outside", "canvas")
-    until(lambda: shown(browser) == ["north-gate"], 20)
+    until(lambda: tile_names(browser) == ["north-gate"], 20)
     assert "outside" not in text_of(browser)
     assert "Group" not in text_of(browser)
 

@@ -11,7 +11,7 @@ import pytest
 from sightline.entities import Role
 from support.console_site import ConsoleSite, console_site
 from support.console_world import World
-from support.live_dom import elements, moves, says, shot
+from support.live_dom import elements, moves, says, shot, tile_names
 from support.people import ROOT
 from support.waiting import until
 
@@ -45,14 +45,9 @@ def hang_up(browser: Any, site: ConsoleSite, name: str, query: str = "", **token
     return secret
 
 
-def names(browser: Any) -> list[str]:
-    labels = [tile.get_attribute("aria-label") for tile in elements(browser, ".tile")]
-    return [label.partition(":")[0] for label in labels]
-
-
 def test_a_display_shows_its_cameras_and_nothing_to_press(browser: Any, site: ConsoleSite) -> None:
     secret = hang_up(browser, site, "lobby")
-    until(lambda: names(browser) == sorted(GROUPS), 20)
+    until(lambda: tile_names(browser) == sorted(GROUPS), 20)
     until(lambda: moves(browser), 20)
     assert secret not in browser.current_url
     assert browser.execute_script("return document.cookie") == ""
@@ -64,7 +59,7 @@ def test_a_display_shows_its_cameras_and_nothing_to_press(browser: Any, site: Co
     for path in ("/", "/people", "/counts", "/?camera=north-gate"):
         browser.get(site.url + path)
         until(lambda: browser.current_url == f"{site.url}/live/pages/wall", 20)
-    until(lambda: names(browser) == sorted(GROUPS), 20)
+    until(lambda: tile_names(browser) == sorted(GROUPS), 20)
     site.people.tokens.revoke("lobby", ROOT)
     says(browser, "link has ended. Ask an admin")
     assert not elements(browser, ".tile")
@@ -75,7 +70,7 @@ def test_a_display_shows_its_cameras_and_nothing_to_press(browser: Any, site: Co
 
 def test_a_display_shows_a_group_and_no_camera_that_is_not_its_own(browser: Any, site: ConsoleSite) -> None:
     hang_up(browser, site, "outside", "?group=outside", cameras=["car-park", "north-gate"])
-    until(lambda: names(browser) == ["car-park"], 20)
+    until(lambda: tile_names(browser) == ["car-park"], 20)
     assert browser.current_url.endswith("?group=outside")
     hang_up(browser, site, "nothing", "?group=cellar")
     says(browser, "There is no camera here")
@@ -92,7 +87,7 @@ def test_whoever_is_signed_in_is_asked_before_the_browser_becomes_a_display(
     says(browser, "You are signed in as admin")
     shot(browser, "wall-signed-in")
     browser.find_element("css selector", "#wall button").click()
-    until(lambda: names(browser) == sorted(GROUPS), 20)
+    until(lambda: tile_names(browser) == sorted(GROUPS), 20)
     browser.get(f"{site.url}/auth/sign-in")  # and it is given back to people there
     until(lambda: browser.find_element("id", "sign-in").is_displayed(), 10)
 

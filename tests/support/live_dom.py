@@ -76,6 +76,12 @@ def moves(browser: Any) -> bool:
     return before != browser.execute_script(SUMS)
 
 
+def tile_names(browser: Any) -> list[str]:
+    """Of the cameras whose tiles there are, in their order."""
+    labels = [tile.get_attribute("aria-label") for tile in elements(browser, ".tile")]
+    return [label.partition(":")[0] for label in labels]
+
+
 def text_of(browser: Any) -> str:
     """Of the page, but for what stands in components; in one step, as a page may be replaced meanwhile."""
     return str(browser.execute_script("return document.body?.innerText ?? ''"))
