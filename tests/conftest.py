@@ -157,6 +157,15 @@ def database_url(new_database: Callable[[], str]) -> str:
     return new_database()
 
 
+@pytest.fixture
+def people(tmp_path: Path) -> Iterator[Any]:
+    """``support.people.People`` of a new database, SQLite."""
+    from support.people import people_of
+
+    with people_of(f"sqlite:///{tmp_path}/people.db") as made:
+        yield made
+
+
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A Chromium, signed in nowhere."""

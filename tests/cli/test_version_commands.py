@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,13 +9,7 @@ import pytest
 from sightline.access.rights import own_user
 from sightline.cli import main
 from support.model_shelf import put_version, serve_version
-from support.people import People, people_of
-
-
-@pytest.fixture
-def people(tmp_path: Path) -> Iterator[People]:
-    with people_of(f"sqlite:///{tmp_path}/people.db") as made:
-        yield made
+from support.people import People
 
 
 @pytest.fixture

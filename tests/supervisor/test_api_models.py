@@ -19,14 +19,8 @@ from sightline.simulation.rtsp_server import free_port
 from sightline.supervisor.http import api_models
 from support.front import Answer
 from support.model_shelf import put_version, serve_version
-from support.people import ROOT, People, people_of
+from support.people import ROOT, People
 from support.shop import GATE, YARD, Shop, shop_of
-
-
-@pytest.fixture
-def people(tmp_path: Path) -> Iterator[People]:
-    with people_of(f"sqlite:///{tmp_path}/all.db") as made:
-        yield made
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,7 @@ from sightline.errors import ServerError, StoreUnavailable
 from sightline.supervisor.audited_commands import audited_commands, audited_reload, audited_switch
 from sightline.supervisor.control import Control
 from sightline.supervisor.control_socket import ask, taking_commands
-from support.people import People, people_of
-
-
-@pytest.fixture
-def people(tmp_path: Path) -> Iterator[People]:
-    with people_of(f"sqlite:///{tmp_path}/people.db") as made:
-        yield made
+from support.people import People
 
 
 class Done(list[tuple[Any, ...]]):

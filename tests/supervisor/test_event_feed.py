@@ -31,7 +31,7 @@ from sightline.supervisor.http.event_feed import EventFeed
 from sightline.supervisor.http.feed_message import feed_schema
 from sightline.supervisor.http.visitors import NobodyElse, Visitors
 from support.front import Front, known, served_door
-from support.people import ROOT, People, people_of
+from support.people import ROOT, People
 from support.stored import read_rows
 from support.waiting import until
 
@@ -320,12 +320,6 @@ def test_too_many_are_told_to_come_later(world: World, monkeypatch: pytest.Monke
 
 
 # -- who may ----------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def people(tmp_path: Path) -> Iterator[People]:
-    with people_of(f"sqlite:///{tmp_path}/people.db") as made:
-        yield made
 
 
 def test_one_is_told_of_the_cameras_that_one_sees(results: Results, people: People) -> None:

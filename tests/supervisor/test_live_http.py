@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -31,7 +30,7 @@ from sightline.supervisor.live_pictures import LivePictures
 from sightline.video.picture import decode_jpeg, encode_jpeg, full_range, written
 from support.fakes import GreyPicture
 from support.front import Front, known, served_door
-from support.people import ROOT, People, people_of
+from support.people import ROOT, People
 from support.waiting import until
 
 JPEG = encode_jpeg(full_range(written(GreyPicture(640, 360))))
@@ -320,12 +319,6 @@ def test_two_hundred_readers_of_boxes_leave_nothing(world: World) -> None:
 
 
 PATHS = ("/live/{}.mjpg", "/live/{}.ts", "/live/{}.jpg?size=small", "/live/grid.mjpg?camera={}")
-
-
-@pytest.fixture
-def people(tmp_path: Path) -> Iterator[People]:
-    with people_of(f"sqlite:///{tmp_path}/all.db") as made:
-        yield made
 
 
 def test_a_camera_is_seen_by_those_who_may_see_it_and_by_nobody_else(people: People) -> None:

@@ -13,17 +13,11 @@ from sightline.supervisor.http.sign_in_pages import SignInPages
 from support.browser import chromium, fill_in
 from support.front import Front, known, served
 from support.live_dom import text_of
-from support.people import PASSWORD, People, people_of
+from support.people import PASSWORD, People
 from support.waiting import until
 
 pytestmark = pytest.mark.browser
 OTHER = "another four words in a row"
-
-
-@pytest.fixture
-def people(tmp_path: Path) -> Iterator[People]:
-    with people_of(f"sqlite:///{tmp_path}/people.db") as made:
-        yield made
 
 
 @pytest.fixture
