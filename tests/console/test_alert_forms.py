@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
 pytest.importorskip("streamlit", reason="the console's packages are not installed")
-sys.path.insert(0, str(Path(__file__).parents[2] / "streamlit_app"))
 
 from console.route_form import mail_url, route_edits
 from console.rule_form import DEFAULTS, Choices, rule_as_written, rule_edits, rule_in_words, zones_in_words

@@ -26,7 +26,6 @@ from support.console_world import World
 pytest.importorskip("streamlit", reason="the console's packages are not installed")
 
 APP = Path(__file__).parents[2] / "streamlit_app" / "pages.py"
-sys.path.insert(0, str(APP.parent))  # as `sightline console` does
 
 import streamlit as st  # noqa: E402
 from streamlit.testing.v1 import AppTest  # noqa: E402

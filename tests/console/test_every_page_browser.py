@@ -5,17 +5,14 @@ A page that is added to the navigation is asked all of this without a line here,
 
 from __future__ import annotations
 
-import sys
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 pytest.importorskip("streamlit", reason="the console's packages are not installed")
-sys.path.insert(0, str(Path(__file__).parents[2] / "streamlit_app"))  # as `streamlit run` does
 
 from console.pages import PAGES, ConsolePage
 from console.texts import NOT_YOURS

@@ -6,7 +6,6 @@ import asyncio
 import http.client
 import json
 import socket
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -22,7 +21,6 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 pytest.importorskip("streamlit", reason="the console's packages are not installed")
-sys.path.insert(0, str(Path(__file__).parents[2] / "streamlit_app"))  # as `sightline console` does
 
 from console import api, gate, proxy
 from sightline.access.rights import Right

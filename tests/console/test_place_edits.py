@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +9,6 @@ import pytest
 from sightline.config.yaml_edit import GONE
 
 pytest.importorskip("streamlit", reason="the console's packages are not installed")
-sys.path.insert(0, str(Path(__file__).parents[2] / "streamlit_app"))
 
 from console.config_review import Part, with_edits
 from console.place_edits import place_edits, places_of

@@ -5,12 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import random
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
@@ -42,7 +40,6 @@ from support.front import Front, served
 from support.stored import write
 
 pytest.importorskip("streamlit", reason="the console's packages are not installed")
-sys.path.insert(0, str(Path(__file__).parents[2] / "streamlit_app"))  # as `streamlit run` does
 
 from console.count_figures import (
     SPLITS,
