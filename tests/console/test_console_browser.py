@@ -26,7 +26,7 @@ from support.browser import chromium, fill_in
 from support.console_site import ConsoleSite, console_site
 from support.console_world import World
 from support.front import served
-from support.live_dom import SHOTS, fits, look, press, text_of
+from support.live_dom import SHOTS, fits, look, press, says, text_of
 from support.people import PASSWORD, People
 from support.people import ROOT as ROOT_USER
 from support.shown_world import OVERLOAD
@@ -130,7 +130,7 @@ def test_pages(
     assert fits(browser, width), "the page scrolls sideways"
     if name == "overview":
         assert [notice.text for notice in elements(browser, ".sl-notice")] == [OVERLOAD]
-        assert "Owner: sightline on mill (process 7" in text_of(browser)
+        says(browser, "Owner: sightline on mill (process 7")
     time.sleep(1.0)  # fonts and charts settle, for the picture alone
     SHOTS.mkdir(parents=True, exist_ok=True)
     browser.save_screenshot(str(SHOTS / f"{name}-{width}x{height}-{scheme}.png"))
