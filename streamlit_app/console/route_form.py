@@ -54,13 +54,12 @@ def route_edits(name: str, before: Mapping[str, Any] | None, after: Mapping[str,
     return edits
 
 
-def route_form(before: Mapping[str, Any] | None, key: str, *, fixed: bool) -> dict[str, Any] | None:
+def route_form(before: Mapping[str, Any] | None, key: str) -> dict[str, Any] | None:
     """Ask for all of a route; what is answered, as the file has it. None: something is missing.
 
     Args:
         before: as it is, its secrets masked; None: it is new.
         key: of this form's fields.
-        fixed: it can only be looked at.
     """
     is_new = before is None
     kind = st.selectbox(
@@ -69,19 +68,18 @@ def route_form(before: Mapping[str, Any] | None, key: str, *, fixed: bool) -> di
         0 if is_new else None,
         key=f"{key}_kind",
         placeholder="It leads where it leads now; addresses and keys are never shown.",
-        disabled=fixed,
     )
     if kind == TEXT:
-        return _ask_text(key, fixed=fixed)
+        return _ask_text(key)
     where = _ASKED[kind](key) if kind else {}
     given = before or DEFAULTS
     way = next((name for name in WAYS if name in (where or {})), None)
     way = way or next((name for name in WAYS if given.get(name) is not None), None)
-    others = _ask_others(given, way, key, fixed=fixed)
+    others = _ask_others(given, way, key)
     return None if where is None else {**where, **others}
 
 
-def _ask_others(given: Mapping[str, Any], way: str | None, key: str, *, fixed: bool) -> dict[str, Any]:
+def _ask_others(given: Mapping[str, Any], way: str | None, key: str) -> dict[str, Any]:
     pictures = [AlertPicture.NONE.value]
     pictures += [AlertPicture.ATTACHED.value] if way != "pagerduty" else []
     pictures += [AlertPicture.PATH.value] if way == "webhook" else []
@@ -92,7 +90,6 @@ def _ask_others(given: Mapping[str, Any], way: str | None, key: str, *, fixed: b
         default=str(given["min_severity"]),
         key=f"{key}_severity",
         required=True,
-        disabled=fixed,
     )
     shown = given["picture"] if given["picture"] in pictures else None
     with_picture = picture.selectbox(
@@ -101,7 +98,6 @@ def _ask_others(given: Mapping[str, Any], way: str | None, key: str, *, fixed: b
         None if shown is None else pictures.index(shown),
         key=f"{key}_picture_{way}",
         placeholder="as usual",
-        disabled=fixed,
     )
     seconds = patience.number_input(
         "Wait for an answer (seconds)",
@@ -109,7 +105,6 @@ def _ask_others(given: Mapping[str, Any], way: str | None, key: str, *, fixed: b
         60.0,
         max(1.0, float(given["timeout_s"])),
         key=f"{key}_timeout",
-        disabled=fixed,
     )
     stays = seconds == max(1.0, float(given["timeout_s"]))
     return {
@@ -160,13 +155,12 @@ def _ask_service(key: str) -> dict[str, Any] | None:
     return {"apprise": value} if value else None
 
 
-def _ask_text(key: str, *, fixed: bool) -> dict[str, Any] | None:
+def _ask_text(key: str) -> dict[str, Any] | None:
     """A route with all its keys, as the file has it."""
     text = st.text_area(
         "YAML of the route",
         key=f"{key}_text",
         placeholder='apprise: "ntfys://TOPIC"\nmin_severity: error',
-        disabled=fixed,
     )
     try:
         values = yaml.safe_load(text) if text.strip() else None

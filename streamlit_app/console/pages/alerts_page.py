@@ -344,7 +344,7 @@ def _render_route(viewer: Viewer, now_: AlertsView, name: str) -> None:
         _propose(viewer, view, f"Remove route {name}", _without_route(view, name), tab="Routes")
     if not name:
         name = _ask_name(key, "guards")
-    route = route_form(before, key, fixed=view.fixed)
+    route = route_form(before, key)
     edits = route_edits(name, before, route) if route is not None else {}
     ready = before is None or bool(edits)
     if not st.button(
