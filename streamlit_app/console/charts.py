@@ -101,11 +101,10 @@ def count_chart(bars: Bars, *, height: int = 260, left_px: int = 28, picks: bool
             zeros.append((start, end, 0, PART, 3.0))
         elif cover is Cover.WATCHED:
             zeros.append((start, end, 0, ZERO, 1.5))
-    if bars.chosen is not None:
-        chosen_end = dict(pairwise(span.edges)).get(bars.chosen, bars.chosen)
-        bands.append((bars.chosen, chosen_end, 0, limit, CHOSEN, 0.22))
-    boxes, tips = _boxes_and_tips(bars, limit)
     ends = dict(pairwise(span.edges))
+    if bars.chosen is not None:
+        bands.append((bars.chosen, ends.get(bars.chosen, bars.chosen), 0, limit, CHOSEN, 0.22))
+    boxes, tips = _boxes_and_tips(bars, limit)
     weeks = [
         (start, ends[start], count, BEFORE, 2.0) for start, count in bars.before.items() if start in ends
     ]
@@ -175,20 +174,8 @@ def heat_chart(cells: Sequence[HeatCell]) -> alt.LayerChart:
             told = f"{cell.per_hour:.1f}", f"{number(cell.count)} in {cell.watched_h:.1f} h"
             rows.append((x, x + 1, low, low + 1, HEAT, 0.06 + 0.94 * cell.per_hour / top, name, *told))
     hours = alt.Axis(title=None, values=list(range(0, 24, 3)), labelExpr="datum.value + ':00'", grid=False)
-    days = alt.Axis(
-        values=[at + 0.5 for at in range(7)],
-        labelExpr=f"{json.dumps([day[:3] for day in WEEKDAYS])}[floor(datum.value)]",
-        title=None,
-        grid=False,
-        ticks=False,
-        domain=False,
-        minExtent=LEFT_PX,
-        maxExtent=LEFT_PX,
-    )
-    axes = (
-        alt.X("x:Q", scale=alt.Scale(domain=[0, 24], nice=False), axis=hours),
-        alt.Y("low:Q", scale=alt.Scale(domain=[0, 7], reverse=True, nice=False), axis=days),
-    )
+    x_axis = alt.X("x:Q", scale=alt.Scale(domain=[0, 24], nice=False), axis=hours)
+    axes = x_axis, _rows_of([day[:3] for day in WEEKDAYS])
     box = alt.MarkDef("rect", stroke=HATCH, strokeWidth=0.3)
     cells_drawn = _layer(box, rows, (*BOX, "time", "objects an hour", "counted"), axes)
     return alt.LayerChart(layer=[cells_drawn, _layer(_HATCHING, lines, LINE, axes)]).properties(height=230)
@@ -213,20 +200,7 @@ def coverage_chart(
                 boxes.append((start, end, low, high, *looks[cover], name, cover.value, *moments))
             if cover is Cover.NOT and len(names) <= 16:
                 hatching += hatch(start, end, span, high, low, slope=0.012)
-    axis = alt.Axis(
-        values=[index + 0.5 for index in range(len(names))],
-        labelExpr=f"{json.dumps(names)}[floor(datum.value)]",
-        title=None,
-        grid=False,
-        ticks=False,
-        domain=False,
-        labelLimit=LEFT_PX - 8,
-        minExtent=LEFT_PX,
-        maxExtent=LEFT_PX,
-        labelOverlap=False,
-    )
-    scale = alt.Scale(domain=[0, len(names)], reverse=True, nice=False)
-    axes = _x(span, zone), alt.Y("low:Q", scale=scale, axis=axis)
+    axes = _x(span, zone), _rows_of(names)
     rows = _layer(_RECT, boxes, (*BOX, "camera", "cover", "from", "to", "UTC"), axes)
     chart = alt.LayerChart(layer=[rows, _layer(_HATCHING, hatching, LINE, axes)])
     return chart.properties(height=row_px * len(names) + AXIS_PX)
@@ -281,6 +255,23 @@ def _x(span: Span, zone: ZoneInfo) -> alt.X:
         labelPadding=6,
     )
     return alt.X("x:Q", scale=alt.Scale(domain=[span.start, span.end], nice=False, zero=False), axis=axis)
+
+
+def _rows_of(names: Sequence[str]) -> alt.Y:
+    """A row for each name, the first on top."""
+    axis = alt.Axis(
+        values=[index + 0.5 for index in range(len(names))],
+        labelExpr=f"{json.dumps(names)}[floor(datum.value)]",
+        title=None,
+        grid=False,
+        ticks=False,
+        domain=False,
+        labelLimit=LEFT_PX - 8,
+        minExtent=LEFT_PX,
+        maxExtent=LEFT_PX,
+        labelOverlap=False,
+    )
+    return alt.Y("low:Q", scale=alt.Scale(domain=[0, len(names)], reverse=True, nice=False), axis=axis)
 
 
 def _moment(value: float, zone: tzinfo, form: str = "%-d %b %H:%M") -> str:
