@@ -9,7 +9,7 @@ import streamlit as st
 from sqlalchemy import Connection
 
 from console import theme
-from console.components.review_components import QueueRow, files_of, show_clip
+from console.components.review_components import QueueRow, show_clip, thumbnail_of
 from console.texts import PROGRAM, duration, happened, percent, safe
 from console.viewer import Viewer
 from sightline.access.rights import Right
@@ -63,18 +63,7 @@ def event_rows(
         time = row["event_time"].timestamp()
         notes = [viewer.clock(time, "%H:%M:%S"), _until(viewer, row), _value(row)]
         notes.append("not seen itself" if row["unseen"] else "")
-        shown.append(
-            QueueRow(
-                id=str(row["id"]),
-                group=viewer.clock(time, "%A, %-d %B"),
-                title=title_of(row),
-                note=" · ".join(filter(None, notes)),
-                state="",
-                word="clip" if clip else "",
-                thumb=_thumbnail(clip),
-                hint=theme.exactly(time, viewer),
-            )
-        )
+        shown.append(_row(viewer, str(row["id"]), time, title_of(row), notes, clip))
     return shown
 
 
@@ -84,19 +73,24 @@ def track_rows(viewer: Viewer, paths: Iterable[TrackPath], clips: Sequence[Clip 
     for path, clip in zip(paths, clips, strict=True):
         notes = [viewer.clock(path.start_time, "%H:%M:%S"), duration(path.end_time - path.start_time)]
         notes += [", ".join(path.places), f"sure to {percent(path.score)}" if viewer.engineer else ""]
-        shown.append(
-            QueueRow(
-                id=track_id_of(path),
-                group=viewer.clock(path.start_time, "%A, %-d %B"),
-                title=f"{path.item_class[:1].upper()}{path.item_class[1:]} {path.track_id} · {path.source}",
-                note=" · ".join(filter(None, notes)),
-                state="",
-                word="clip" if clip else "",
-                thumb=_thumbnail(clip),
-                hint=theme.exactly(path.start_time, viewer),
-            )
-        )
+        title = f"{path.item_class[:1].upper()}{path.item_class[1:]} {path.track_id} · {path.source}"
+        shown.append(_row(viewer, track_id_of(path), path.start_time, title, notes, clip))
     return shown
+
+
+def _row(
+    viewer: Viewer, row_id: str, time: float, title: str, notes: Iterable[str], clip: Clip | None
+) -> QueueRow:
+    return QueueRow(
+        id=row_id,
+        group=viewer.clock(time, "%A, %-d %B"),
+        title=title,
+        note=" · ".join(filter(None, notes)),
+        state="",
+        word="clip" if clip else "",
+        thumb=thumbnail_of(clip),
+        hint=theme.exactly(time, viewer),
+    )
 
 
 def track_id_of(path: TrackPath) -> str:
@@ -140,10 +134,6 @@ def show_track(viewer: Viewer, path: TrackPath, clip: Clip | None, *, key: str) 
     facts = {"In view for": duration(path.end_time - path.first_time), "Places": ", ".join(path.places)}
     facts["How sure it is one"] = percent(path.score)
     st.html(theme.facts({name: text for name, text in facts.items() if text}))
-
-
-def _thumbnail(clip: Clip | None) -> str:
-    return f"{files_of(clip)}/thumbnail" if clip and clip.thumbnail else ""
 
 
 def _until(viewer: Viewer, row: Mapping[str, Any]) -> str:

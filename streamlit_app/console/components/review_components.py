@@ -38,6 +38,11 @@ def files_of(clip: Clip) -> str:
     return f"/api/v1/cameras/{quote(clip.source, safe='')}/clips/{clip.start_time!r}"
 
 
+def thumbnail_of(clip: Clip | None) -> str:
+    """Where a picture of a clip is asked for; "": there is none."""
+    return f"{files_of(clip)}/thumbnail" if clip and clip.thumbnail else ""
+
+
 def show_clip(clip: Clip | None, events: Sequence[str], label: str, *, key: str) -> None:
     """A clip that begins at the first of ``events`` (keys) that it knows, or why there is none to see."""
     if clip is None or clip.state is not ClipState.FINISHED:
@@ -55,7 +60,7 @@ def show_clip(clip: Clip | None, events: Sequence[str], label: str, *, key: str)
     data = {
         "video": f"{base}/{video}",
         "tracks": f"{base}/tracks",
-        "poster": f"{base}/thumbnail" if clip.thumbnail else "",
+        "poster": thumbnail_of(clip),
         "events": list(events),
         "label": label,
         "words": CLIP_WORDS,

@@ -8,7 +8,7 @@ import streamlit as st
 from sqlalchemy import Connection
 
 from console import theme
-from console.components.review_components import QueueRow, alarm_strip, alert_queue, files_of, show_clip
+from console.components.review_components import QueueRow, alarm_strip, alert_queue, show_clip, thumbnail_of
 from console.texts import ALERT_WORDS, OVER_UNSEEN, PROGRAM, duration, happened, percent, safe
 from console.viewer import Viewer, now
 from sightline.access.rights import Right
@@ -133,7 +133,7 @@ def queue_row(alert: Alert, clip: Clip | None, viewer: Viewer) -> QueueRow:
         note=f"{viewer.clock(alert.event_time, '%-d %b %H:%M:%S')}{again}{lasts}",
         state=alert.state.value,
         word=word_of(alert),
-        thumb=f"{files_of(clip)}/thumbnail" if clip and clip.thumbnail else "",
+        thumb=thumbnail_of(clip),
     )
 
 
