@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import streamlit as st
 from sqlalchemy import Connection
@@ -57,6 +58,7 @@ MAX_FIGURES = 200  # rows of a chart as a table
 MIME = {"CSV": "text/csv", "Parquet": "application/vnd.apache.parquet"}
 Row = tuple[str, Sequence[str | tuple[str, str]]]
 Show = Callable[[Viewer, Connection], None]
+_Item = TypeVar("_Item")
 #: How the keys of filters begin, by page.
 _KEPT = ("counts_", "events_", "health_", "models_", "live_", "review_", "cameras_", "people_")
 
@@ -264,6 +266,13 @@ def table(heads: Mapping[str, str], rows: Iterable[Row]) -> str:
         '<div class="sl-wrap"><table class="sl cards">'
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
     )
+
+
+def page_of(items: Sequence[_Item], size: int, *, key: str) -> Sequence[_Item]:
+    """Those of the page that is chosen, with what chooses it where there is more than one."""
+    pages = -(-len(items) // size)
+    page = st.pagination(pages, key=key) if pages > 1 else 1
+    return items[(page - 1) * size : page * size]
 
 
 def downloads(page: str, note: str, make: Callable[[str], bytes], start: float, *, columns: str) -> None:

@@ -40,9 +40,7 @@ def render_tokens(viewer: Viewer) -> None:
     if not tokens:
         text = "Programs and wall displays show who they are by one."
         theme.state("There is no token that works.", text, icon="key_off")
-    pages = -(-len(tokens) // PAGE_TOKENS)
-    page = st.pagination(pages, key="people_tokens_page") if pages > 1 else 1
-    for token in tokens[(page - 1) * PAGE_TOKENS : page * PAGE_TOKENS]:
+    for token in theme.page_of(tokens, PAGE_TOKENS, key="people_tokens_page"):
         with st.container(horizontal=True, vertical_alignment="center", border=True):
             state = state_of_token(token)
             show_line(token["name"], state, _facts(viewer, token))

@@ -84,9 +84,7 @@ def _render_all(viewer: Viewer) -> None:
         theme.state(
             "No camera is like that." if wanted else "There is no camera yet.", remedy, icon="videocam"
         )
-    pages = -(-len(shown) // PAGE_CAMERAS)
-    page = st.pagination(pages, key="cameras_page") if pages > 1 else 1
-    for entry in shown[(page - 1) * PAGE_CAMERAS : page * PAGE_CAMERAS]:
+    for entry in theme.page_of(shown, PAGE_CAMERAS, key="cameras_page"):
         with st.container(horizontal=True, vertical_alignment="center", border=True):
             st.html(_line_of(entry), width="stretch")
             if st.button(

@@ -71,9 +71,7 @@ def _render_all(viewer: Viewer) -> None:
             if is_wall and st.button("Leave the wall", key="leave_wall"):
                 _go()
             return
-        pages = -(-len(rows) // PAGE_TILES)
-        page = st.pagination(pages, key="live_page") if pages > 1 else 1
-        shown = rows[(page - 1) * PAGE_TILES : page * PAGE_TILES]
+        shown = theme.page_of(rows, PAGE_TILES, key="live_page")
         st.html(f'<p class="sl-caption">{summary(rows)}</p>')
         chosen = live_tiles(
             [tile_of(row, now()) for row in shown],

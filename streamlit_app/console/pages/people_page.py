@@ -54,9 +54,7 @@ def _render_accounts(viewer: Viewer) -> None:
     people = [item for item in viewer.api.get(PEOPLE) if wanted.casefold() in item["name"].casefold()]
     if not people:
         theme.state("Nobody is called like that.", "Search for another name.", icon="search_off")
-    pages = -(-len(people) // PAGE_PEOPLE)
-    page = st.pagination(pages, key="people_page") if pages > 1 else 1
-    for person in people[(page - 1) * PAGE_PEOPLE : page * PAGE_PEOPLE]:
+    for person in theme.page_of(people, PAGE_PEOPLE, key="people_page"):
         with st.container(horizontal=True, vertical_alignment="center", border=True):
             show_line(person["name"], state_of(viewer, person, now()), _facts(person))
             text = f"Role, cameras and password of {person['name']}."
