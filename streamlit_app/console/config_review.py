@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import streamlit as st
 import yaml
@@ -22,6 +22,7 @@ READ_ONLY = (
 )
 MEANWHILE = "Somebody else has changed this meanwhile. What they did:"
 LAID_OVER = "Below is what yours does now, laid over theirs."
+_Shown = TypeVar("_Shown")
 Edits = Mapping[tuple[str, ...], Any]  # by the keys that lead there; GONE: nothing is to stand there
 
 
@@ -159,6 +160,23 @@ def _save(api: Api, proposal: Proposal, value: Any, version: str) -> None:
         st.session_state["change_refused"] = str(error)
     else:
         st.session_state["change_saved"] = True
+
+
+def save_button(key: str, *, ready: bool) -> bool:
+    """Whether somebody wants to see what is to be saved; ``ready``: there is something."""
+    label, icon = "Review and save", ":material/difference:"
+    return st.button(label, type="primary", key=key, disabled=not ready, icon=icon)
+
+
+def opened(key: str, what: str, shown: _Shown) -> _Shown:
+    """What was shown when this viewer began to edit ``what``: what others do since is told before saving.
+
+    It is kept under ``key`` of the session's state until something else is opened there.
+    """
+    kept: tuple[str, _Shown] | None = st.session_state.get(key)
+    if kept is None or kept[0] != what:
+        kept = st.session_state[key] = (what, shown)
+    return kept[1]
 
 
 def was_saved() -> bool:

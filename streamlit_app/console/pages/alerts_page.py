@@ -10,7 +10,17 @@ from zoneinfo import ZoneInfo, available_timezones
 import streamlit as st
 
 from console import theme
-from console.config_review import READ_ONLY, Edits, Part, Proposal, read_part, review, was_saved
+from console.config_review import (
+    READ_ONLY,
+    Edits,
+    Part,
+    Proposal,
+    opened,
+    read_part,
+    review,
+    save_button,
+    was_saved,
+)
 from console.route_form import WAY_NAMES, route_edits, route_form
 from console.rule_form import (
     DEFAULTS,
@@ -36,6 +46,7 @@ from sightline.store.read.event_search import read_event_names
 from sightline.store.read.reviewed_alerts import RuleRecord, read_rule_records
 
 SECTION = "/api/v1/config/alerts"
+OPENED = "alerts_opened"
 RECORD_DAYS, SEEN_DAYS = 30, 7
 DAY_S = 86_400
 TEST_TIMEOUT_S = 40.0
@@ -62,7 +73,7 @@ class AlertsView:
 def render(viewer: Viewer) -> None:
     """The page: a rule or a route if the address names one, a form for a new one, or all."""
     if was_saved():
-        st.session_state.pop("alerts_opened", None)
+        st.session_state.pop(OPENED, None)
     query = st.query_params.to_dict()
     with theme.trying():
         view = _read(viewer)
@@ -75,7 +86,7 @@ def render(viewer: Viewer) -> None:
         elif "route" in query or query.get("add") == "route":
             _render_route(viewer, view, query.get("route", ""))
         else:
-            st.session_state.pop("alerts_opened", None)
+            st.session_state.pop(OPENED, None)
             _render_all(viewer, view)
 
 
@@ -93,14 +104,6 @@ def _read(viewer: Viewer) -> AlertsView:
     rules = {name: rule_as_written(rule) for name, rule in rules.items()}
     fixed = part.read_only or not viewer.may(Right.WRITE_CONFIG)
     return AlertsView(part, rules, routes, shown["timezone"], shown["warnings"], fixed)
-
-
-def _opened(what: str, view: AlertsView) -> AlertsView:
-    """All as it was when this viewer began to edit: what others do since is told before saving."""
-    opened: tuple[str, AlertsView] | None = st.session_state.get("alerts_opened")
-    if opened is None or opened[0] != what:
-        opened = st.session_state["alerts_opened"] = (what, view)
-    return opened[1]
 
 
 def _propose(viewer: Viewer, view: AlertsView, title: str, edits: Edits, **then: str) -> None:
@@ -189,7 +192,7 @@ def _back(label: str, **query: str) -> Any:
 
 def _render_rule(viewer: Viewer, now_: AlertsView, name: str) -> None:
     bar = _back("All rules")
-    view = _opened(f"rule {name}", now_)
+    view = opened(OPENED, f"rule {name}", now_)
     if name and name not in view.rules:
         theme.state("There is no rule of that name.", "Choose one of those there are.", icon="rule")
         return
@@ -207,9 +210,7 @@ def _render_rule(viewer: Viewer, now_: AlertsView, name: str) -> None:
     if view.fixed:
         return
     edits = rule_edits(name, before, rule)
-    if not st.button(
-        "Review and save", type="primary", key="save_rule", disabled=not edits, icon=":material/difference:"
-    ):
+    if not save_button("save_rule", ready=bool(edits)):
         return
     problem = _problem_of(name, "rule", view.rules if before is None else ()) or (
         "" if rule["kinds"] else "Choose what happens."
@@ -333,7 +334,7 @@ def _rules_with(view: AlertsView, route: str) -> list[str]:
 
 def _render_route(viewer: Viewer, now_: AlertsView, name: str) -> None:
     bar = _back("All routes", tab="Routes")
-    view = _opened(f"route {name}", now_)
+    view = opened(OPENED, f"route {name}", now_)
     before = view.routes.get(name)
     if view.fixed or (name and before is None):
         theme.state("There is no route of that name here.", "Choose one of those there are.", icon="send")
@@ -346,10 +347,7 @@ def _render_route(viewer: Viewer, now_: AlertsView, name: str) -> None:
         name = _ask_name(key, "guards")
     route = route_form(before, key)
     edits = route_edits(name, before, route) if route is not None else {}
-    ready = before is None or bool(edits)
-    if not st.button(
-        "Review and save", type="primary", key="save_route", disabled=not ready, icon=":material/difference:"
-    ):
+    if not save_button("save_route", ready=before is None or bool(edits)):
         return
     problem = _problem_of(name, "route", view.routes if before is None else ())
     if problem or not edits:
@@ -418,13 +416,7 @@ def _ask_quiet(viewer: Viewer, view: AlertsView) -> None:
             width=300,
         )
         edits |= {("timezone",): zone} if zone != view.timezone else {}
-        if st.button(
-            "Review and save",
-            type="primary",
-            key="save_quiet",
-            disabled=not edits,
-            icon=":material/difference:",
-        ):
+        if save_button("save_quiet", ready=bool(edits)):
             _propose(viewer, view, "Quiet hours", edits, tab="Quiet hours")
 
 

@@ -10,7 +10,17 @@ import streamlit as st
 
 from console import theme
 from console.components.place_editor import Beneath, place_editor
-from console.config_review import READ_ONLY, Edits, Part, Proposal, read_part, review, was_saved
+from console.config_review import (
+    READ_ONLY,
+    Edits,
+    Part,
+    Proposal,
+    opened,
+    read_part,
+    review,
+    save_button,
+    was_saved,
+)
 from console.pages.overview_page import CameraRowView, running_cameras
 from console.place_edits import place_edits, places_in, places_of
 from console.stream_choice import offer_streams, show_tried
@@ -21,6 +31,7 @@ from sightline.access.rights import Right
 from sightline.config.yaml_edit import GONE
 from sightline.config.yaml_text import parse_yaml
 
+OPENED = "camera_opened"
 PAGE_CAMERAS = 20
 PROBE_TIMEOUT_S = 25.0
 MOVED = (
@@ -43,7 +54,7 @@ class CameraEntry:
 def render(viewer: Viewer) -> None:
     """The page: one camera if the address names it, a form to add one, or all."""
     if was_saved():
-        st.session_state.pop("camera_opened", None)  # this viewer's own change is no one else's
+        st.session_state.pop(OPENED, None)  # this viewer's own change is no one else's
     name = st.query_params.get("camera", "")
     with theme.trying():
         if name:
@@ -51,7 +62,7 @@ def render(viewer: Viewer) -> None:
         elif "add" in st.query_params and viewer.may(Right.WRITE_CONFIG):
             _render_add(viewer)
         else:
-            st.session_state.pop("camera_opened", None)
+            st.session_state.pop(OPENED, None)
             _render_all(viewer)
 
 
@@ -211,7 +222,7 @@ def _render_one(viewer: Viewer, name: str) -> None:
         theme.state(NO_CAMERA_IS_YOURS, "Choose one of those that you see.", icon="lock")
         return
     now_ = Part(**viewer.api.get(_path(name)))
-    part = _opened(name, now_)
+    part = opened(OPENED, name, now_)
     fixed = now_.read_only or not viewer.may(Right.WRITE_CONFIG, name)
     with bar.container(width="stretch"):
         theme.fresh(lambda viewer: _show_state(viewer, name, now_.written), viewer)
@@ -229,12 +240,12 @@ def _render_one(viewer: Viewer, name: str) -> None:
         )
         edits = place_edits(part, drawn) if drawn is not None else {}
         if not edits and now_.written != part.written:
-            st.session_state["camera_opened"] = (name, now_)  # nothing of this viewer's would be lost
+            st.session_state[OPENED] = (name, now_)  # nothing of this viewer's would be lost
             st.rerun()
         if not fixed:
             bar = st.container(horizontal=True, vertical_alignment="bottom", gap="small")
             with bar:
-                _offer(viewer, name, part, edits, "Review and save", "Lines and zones", key="save_places")
+                _offer(viewer, name, part, edits, "Lines and zones", key="save_places")
             offer_what_if(viewer, bar, name, part, edits, key="places")
             if viewer.may(Right.WRITE_CONFIG):
                 href = f"/alerts?{urlencode({'add': 'rule', 'camera': name})}"
@@ -271,14 +282,6 @@ def _show_view(viewer: Viewer, name: str, part: Part, *, fixed: bool) -> list[di
     return proposed
 
 
-def _opened(name: str, part: Part) -> Part:
-    """What the camera was when this viewer began to edit it: what others do since is told before saving."""
-    opened: tuple[str, Part] | None = st.session_state.get("camera_opened")
-    if opened is None or opened[0] != name:
-        opened = st.session_state["camera_opened"] = (name, part)
-    return opened[1]
-
-
 def _switches(
     viewer: Viewer, bar: st.delta_generator.DeltaGenerator, name: str, part: Part, *, fixed: bool
 ) -> None:
@@ -296,8 +299,8 @@ def _switches(
         review(viewer, Proposal(f"Remove camera {name}", "DELETE", _path(name), base=part.written))
 
 
-def _offer(viewer: Viewer, name: str, part: Part, edits: Edits, label: str, what: str, *, key: str) -> None:
-    if st.button(label, type="primary", key=key, disabled=not edits, icon=":material/difference:"):
+def _offer(viewer: Viewer, name: str, part: Part, edits: Edits, what: str, *, key: str) -> None:
+    if save_button(key, ready=bool(edits)):
         review(
             viewer,
             Proposal(f"{what} of {name}", "PUT", _path(name), edits, part.written, {"camera": name}),
@@ -369,7 +372,7 @@ def _render_stream(viewer: Viewer, name: str, part: Part, *, fixed: bool) -> Non
         "Test", icon=":material/network_check:", key="test_stream", help=text, disabled=not urls
     )
     with line:
-        _offer(viewer, name, part, edits, "Review and save", "Stream", key="save_stream")
+        _offer(viewer, name, part, edits, "Stream", key="save_stream")
     if test:
         _probe(viewer, urls)
     if ("count", "classes") in edits:
