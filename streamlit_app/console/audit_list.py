@@ -90,11 +90,9 @@ def words(action: str) -> str:
 
 
 def _row(viewer: Viewer, entry: Mapping[str, Any]) -> theme.Row:
-    moment = datetime.fromtimestamp(entry["time"], UTC)
-    when = viewer.clock(entry["time"], "%Y-%m-%d %H:%M:%S")
     mark = ' <b class="bad">refused</b>' if entry["outcome"] != "done" else ""
-    cells: list[str | tuple[str, str]] = [
-        (safe(when), f'title="{moment:%Y-%m-%d %H:%M:%S} UTC"'),
+    cells = [
+        theme.moment(entry["time"], viewer, "%Y-%m-%d %H:%M:%S"),
         safe(entry["who"]) or '<span class="idle">nobody known</span>',
         safe(words(entry["action"])) + mark,
         safe(entry["target"]),

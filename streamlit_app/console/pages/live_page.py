@@ -223,18 +223,16 @@ def _today(viewer: Viewer, name: str) -> str:
 def _last_events(viewer: Viewer, connection: Connection, name: str) -> str:
     at = now()
     rows = queries.read_events(connection, viewer.cameras, (at - DAY_S, at + 60), [name], limit=EVENTS)
-    body: list[theme.Row] = [("", _event_cells(viewer, row)) for row in rows]
+    body = [("", _event_cells(viewer, row)) for row in rows]
     head = theme.heading("Last events", "of 24 hours")
     if not body:
         return head + theme.caption("Nothing has happened.")
     return head + theme.table({"Time": "", "What": "wide"}, body)
 
 
-def _event_cells(viewer: Viewer, row: Mapping[str, Any]) -> list[str | tuple[str, str]]:
-    moment = row["event_time"]
+def _event_cells(viewer: Viewer, row: Mapping[str, Any]) -> list[str]:
     what = happened(row["kind"], row["place"], row["item_class"], row["direction"])
-    exact = f'title="{moment:%Y-%m-%d %H:%M:%S} UTC"'
-    return [(viewer.clock(moment.timestamp()), exact), safe(what)]
+    return [theme.moment(row["event_time"].timestamp(), viewer), safe(what)]
 
 
 def _has_video(viewer: Viewer, name: str) -> bool:
