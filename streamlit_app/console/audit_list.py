@@ -1,14 +1,14 @@
 """Who did what, as a part of the page People: searched, page by page, and as a file."""
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, date, datetime, timedelta
-from datetime import time as clock_time
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
 import streamlit as st
 
 from console import theme
+from console.people_fields import midnight
 from console.texts import number, safe
 from console.viewer import Viewer
 from sightline.access.audit import Action
@@ -75,13 +75,9 @@ def _choose(viewer: Viewer) -> dict[str, Any]:
     first = bar.date_input("From", None, key="people_from", width=150)
     last = bar.date_input("To", None, key="people_to", width=150)
     query: dict[str, Any] = {"who": who, "action": action, "about": about}
-    query |= {"start": _midnight(viewer, first)} if first else {}
-    query |= {"end": _midnight(viewer, last + timedelta(days=1))} if last else {}
+    query |= {"start": midnight(viewer, first)} if first else {}
+    query |= {"end": midnight(viewer, last + timedelta(days=1))} if last else {}
     return {name: value for name, value in query.items() if value}
-
-
-def _midnight(viewer: Viewer, day: date) -> float:
-    return datetime.combine(day, clock_time(0, 0), viewer.zone).timestamp()
 
 
 def words(action: str) -> str:

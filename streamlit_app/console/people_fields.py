@@ -62,6 +62,11 @@ def choose_cameras(
     return sorted(chosen)
 
 
+def midnight(viewer: Viewer, day: date) -> float:
+    """When a day begins in the viewer's zone, epoch seconds."""
+    return datetime.combine(day, clock_time(0, 0), viewer.zone).timestamp()
+
+
 def choose_end(viewer: Viewer, before: float | None, *, key: str, disabled: bool = False) -> float | None:
     """From when on an account is closed: the beginning of a day in the viewer's zone; None: never."""
     day = datetime.fromtimestamp(before, viewer.zone).date() if before else None
@@ -69,7 +74,7 @@ def choose_end(viewer: Viewer, before: float | None, *, key: str, disabled: bool
     chosen: date | None = st.date_input("Ends on", day, key=key, help=text, disabled=disabled, width=200)
     if chosen is None:
         return None
-    return before if chosen == day else datetime.combine(chosen, clock_time(0, 0), viewer.zone).timestamp()
+    return before if chosen == day else midnight(viewer, chosen)
 
 
 def link_to(path: str, secret: str) -> str:
