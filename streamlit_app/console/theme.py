@@ -75,7 +75,6 @@ def keep_choices() -> None:
 
 def live(show: Show, viewer: Viewer) -> None:
     """Show a page and refresh it in place; while the database is away, say why instead."""
-    rhythm = f"every {viewer.refresh_s:.0f} s" if viewer.refresh_s else "refresh is off"
 
     @st.fragment(run_every=viewer.refresh_s)
     def page() -> None:
@@ -88,13 +87,22 @@ def live(show: Show, viewer: Viewer) -> None:
             except StoreUnavailable as error:
                 condition = viewer.database.condition_of(error)
         if condition.state is not DatabaseState.READY:
-            note = f"Looking again {rhythm}." if viewer.refresh_s else "Refresh is off."
+            note = f"Looking again {_rhythm(viewer)}." if viewer.refresh_s else "Refresh is off."
             icon = ICONS.get(condition.state, "info")
             state(condition.problem, condition.remedy, icon=icon, detail=condition.detail, note=note)
-        updated = f"Updated {viewer.clock(now())} · {rhythm} · times in {safe(viewer.zone.key)}"
-        st.html(f'<div class="sl-foot">{updated} · {safe(viewer.database.label)}</div>')
+        show_foot(viewer, now(), viewer.database.label)
 
     page()
+
+
+def _rhythm(viewer: Viewer) -> str:
+    return f"every {viewer.refresh_s:.0f} s" if viewer.refresh_s else "refresh is off"
+
+
+def show_foot(viewer: Viewer, at: float, *more: str) -> None:
+    """The last line of a page: of which moment it is, and what its times are."""
+    parts = f"Updated {viewer.clock(at)}", _rhythm(viewer), f"times in {viewer.zone.key}", *more
+    st.html(f'<div class="sl-foot">{" · ".join(map(safe, parts))}</div>')
 
 
 def watch(show: Show, viewer: Viewer, *, every_s: float = 5.0) -> None:

@@ -99,9 +99,7 @@ def show(viewer: Viewer) -> None:
     if viewer.engineer and rows:
         show_stages(status.cameras, at)
     _show_lately(viewer, [row.status.source for row in rows], at)
-    rhythm = f"every {viewer.refresh_s:.0f} s" if viewer.refresh_s else "refresh is off"
-    foot = f"Updated {viewer.clock(at)} · {rhythm} · times in {safe(viewer.zone.key)}"
-    st.html(f'<div class="sl-foot">{foot}</div>')
+    theme.show_foot(viewer, at)
 
 
 # -- what limits ------------------------------------------------------------------------------------------
