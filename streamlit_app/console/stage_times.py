@@ -63,7 +63,7 @@ def _show_times(live: Sequence[CameraStatus]) -> None:
     stages = stage_order(live)
     parts = work_stages(stages)
     colours = theme.colours(sorted(parts, key=lambda part: part != "infer"))
-    work_ms = {status.source: sum(_value(status, part, "mean") or 0.0 for part in parts) for status in live}
+    work_ms = {status.source: sum(stage_ms(status, part, "mean") or 0.0 for part in parts) for status in live}
     slowest = sorted(live, key=lambda status: work_ms[status.source], reverse=True)[:MAX_BARS]
     which = f"the {MAX_BARS} slowest of {len(live)} cameras" if len(live) > MAX_BARS else "all live cameras"
     st.html(theme.heading("Mean time of a frame in each stage", f"ms, {which}"))
@@ -77,7 +77,7 @@ def _show_times(live: Sequence[CameraStatus]) -> None:
     budgets = (milliseconds(BUDGET_MS.get(stage)) for stage in stages)
     rows: list[theme.Row] = [("idle", ["Budget", *budgets])]
     for status in live:
-        whole = sum(_value(status, stage, figure) or 0 for stage in parts)
+        whole = sum(stage_ms(status, stage, figure) or 0 for stage in parts)
         cells = (_stage_cell(status, stage, figure, whole) for stage in stages)
         rows.append(("", [safe(status.source), *cells]))
     heads = {safe(NAMES.get(stage, stage)): "num heat" for stage in stages}
@@ -98,14 +98,15 @@ def work_stages(stages: Sequence[str]) -> list[str]:
     return [stage for stage in stages if stage not in APART]
 
 
-def _value(status: CameraStatus, stage: str, figure: str) -> float | None:
+def stage_ms(status: CameraStatus, stage: str, figure: str) -> float | None:
+    """One of :data:`FIGURES` of a stage's time; None: not told."""
     value = status.stages_ms.get(stage, {}).get(figure)
     return float(value) if isinstance(value, int | float) else None
 
 
 def _stacked(statuses: Sequence[CameraStatus], parts: Sequence[str], colours: Mapping[str, str]) -> alt.Chart:
     rows = [
-        (status.source, NAMES.get(part, part), order, _value(status, part, "mean") or 0.0, colours[part])
+        (status.source, NAMES.get(part, part), order, stage_ms(status, part, "mean") or 0.0, colours[part])
         for status in statuses
         for order, part in enumerate(parts)
     ]
@@ -122,7 +123,7 @@ def _stacked(statuses: Sequence[CameraStatus], parts: Sequence[str], colours: Ma
 
 def _stage_cell(status: CameraStatus, stage: str, figure: str, whole: float) -> tuple[str, str]:
     """A figure, tinted by its share of the whole: where this camera's time goes."""
-    value = _value(status, stage, "mean" if stage in SERVER_STAGES else figure)
+    value = stage_ms(status, stage, "mean" if stage in SERVER_STAGES else figure)
     if value is not None and value > BUDGET_MS.get(stage, math.inf):
         return f'<b class="bad">{milliseconds(value)}<span class="sl-over"> over</span></b>', ""
     share = round(38 * value / whole) if value and whole and stage not in APART else 0

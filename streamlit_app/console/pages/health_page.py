@@ -1,15 +1,14 @@
 """Health: is all well, what limits, since when, and what to do; for engineers with the figures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import streamlit as st
 from pydantic import TypeAdapter
 
 from console import theme
 from console.pages.overview_page import CameraRowView, camera_rows
-from console.stage_times import show_stages
+from console.stage_times import show_stages, stage_ms
 from console.texts import (
     DASH,
     TROUBLE_WORDS,
@@ -252,7 +251,7 @@ def detectors_table(cameras: Sequence[CameraStatus]) -> str:
     rows: list[theme.Row] = []
     for version, users in sorted(by_version.items()):
         times = [
-            _mean([_stage(user, stage) for user in users])
+            _mean([stage_ms(user, stage, "mean") for user in users])
             for stage in ("infer", "triton_queue", "triton_compute")
         ]
         batch = _mean([user.batch_size for user in users])
@@ -261,11 +260,6 @@ def detectors_table(cameras: Sequence[CameraStatus]) -> str:
         rows.append(("", [*cells, DASH if batch is None else f"{batch:.1f}"]))
     note = "Of a detector on the processor Triton does not time the computing: it is in the request."
     return theme.table(heads, rows) + theme.caption(note)
-
-
-def _stage(status: CameraStatus, stage: str) -> float | None:
-    figures: Mapping[str, Any] = status.stages_ms.get(stage, {})
-    return figures.get("mean")
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
