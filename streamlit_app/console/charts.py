@@ -15,7 +15,7 @@ import altair as alt
 import pandas as pd
 
 from console.grid import Bucket, Cover, runs
-from console.texts import number, percent
+from console.texts import WEEKDAYS, number, percent
 from sightline.store.read.history import HeatCell
 from sightline.store.read.spans import Span
 from sightline.store.rollups import DAY_S
@@ -23,7 +23,6 @@ from sightline.store.rollups import DAY_S
 HATCH, PART, ZERO, WATCHED = "#8f9aa6", "#d9952c", "#76828f", "#3f9d78"
 BEFORE, MARK, CHOSEN, HEAT = "#7b8794", "#8e5bd0", "#3d85d6", "#3d85d6"
 PICK = "bar"
-WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 HATCH_LINES = 110  # over the whole width
 LEFT_PX = 84  # left of charts above each other, so that they share their time axis
 AXIS_PX = 36  # below every chart

@@ -7,6 +7,7 @@ from sightline.entities import AlertState, CameraStatus
 
 DASH = "\u2013"
 CSV_ROWS = 200_000
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 AWAY = "Sightline does not answer."
 AWAY_REMEDY = "Start it with “sightline run”; this page comes back by itself."

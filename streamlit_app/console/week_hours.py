@@ -4,12 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from typing import Any
 
-from console.texts import safe
+from console.texts import WEEKDAYS, safe
 from sightline.config.alerts import DAY_MIN, Day, Hours
 
-DAY_NAMES = dict(
-    zip(Day, ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"), strict=True)
-)
+DAY_NAMES = dict(zip(Day, WEEKDAYS, strict=True))
 _WORKING = (Day.MON, Day.TUE, Day.WED, Day.THU, Day.FRI)
 _STEP_MIN = 15  # of what is drawn
 _MONDAY = datetime(2024, 1, 1, tzinfo=UTC)

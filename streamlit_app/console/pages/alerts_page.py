@@ -44,11 +44,11 @@ from sightline.entities import Mute
 from sightline.errors import StoreUnavailable
 from sightline.store.read.event_search import read_event_names
 from sightline.store.read.reviewed_alerts import RuleRecord, read_rule_records
+from sightline.store.rollups import DAY_S
 
 SECTION = "/api/v1/config/alerts"
 OPENED = "alerts_opened"
 RECORD_DAYS, SEEN_DAYS = 30, 7
-DAY_S = 86_400
 TEST_TIMEOUT_S = 40.0
 #: What is often counted, until the cameras have seen something.
 CLASSES = ("person", "car", "truck", "bus", "bicycle", "motorcycle")

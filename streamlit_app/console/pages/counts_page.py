@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from console import theme
 from console.behind_bar import show_behind
-from console.charts import LEFT_PX, PICK, WEEKDAYS, Bars, count_chart, coverage_chart, heat_chart
+from console.charts import LEFT_PX, PICK, Bars, count_chart, coverage_chart, heat_chart
 from console.count_figures import (
     SPLITS,
     CountChoice,
@@ -27,7 +27,7 @@ from console.count_figures import (
 from console.grid import WRITE_LAG_S, Cover, default_step, steps_for, total, typed_step
 from console.pages.overview_page import FLOW, flow_rows
 from console.session import choose_range
-from console.texts import DASH, duration, number, percent, safe, step_name
+from console.texts import DASH, WEEKDAYS, duration, number, percent, safe, step_name
 from console.viewer import Viewer, now
 from sightline.entities import CameraStatus, EventKind
 from sightline.store.read import queries
