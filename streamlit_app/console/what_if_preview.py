@@ -29,7 +29,8 @@ def offer_what_if(
     viewer: Viewer, bar: st.delta_generator.DeltaGenerator, camera: str, part: Part, edits: Edits, *, key: str
 ) -> None:
     """In ``bar`` a button that compares; below, what came of it for as long as nothing else is drawn."""
-    tried = json.dumps(with_edits(part.written, edits), sort_keys=True)
+    value = with_edits(part.written, edits)
+    tried = json.dumps(value, sort_keys=True)
     hours = bar.selectbox(
         "Tracks of",
         HOURS,
@@ -48,7 +49,7 @@ def offer_what_if(
         disabled=not edits,
     ):
         path = f"/api/v1/cameras/{quote(camera, safe='')}/what-if"
-        body = {"value": with_edits(part.written, edits), "hours": hours}
+        body = {"value": value, "hours": hours}
         with theme.trying(), st.spinner("Playing the kept tracks …"):
             answer = viewer.api.post(path, body, timeout_s=TIMEOUT_S)
             st.session_state[_SHOWN] = (camera, key, tried, answer)
