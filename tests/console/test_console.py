@@ -41,6 +41,7 @@ from console.pages import counts_page as counts  # noqa: E402
 from console.pages import events_page as events  # noqa: E402
 from console.pages import overview_page as overview  # noqa: E402
 from sightline.access.rights import How, Person  # noqa: E402
+from sightline.config.recording_options import RecordingOptions  # noqa: E402
 from sightline.entities import SERVER_STAGES, STAGES, Role  # noqa: E402
 from sightline.store import migrations, rollups  # noqa: E402
 from sightline.store.read.event_search import EventSearch  # noqa: E402
@@ -906,13 +907,13 @@ def test_events_are_searched_and_filtered_and_come_page_by_page(
     app.multiselect(key="events_kinds").set_value(["leave"]).run()
     assert [row["title"] for row in listed(app)] == titles[:1], "another search begins with its first page"
     wanted = EventSearch((now - 600, now + 60), ("gate", "yard"))
-    made = events.make_file(Database(url), None, wanted, events.NO_RECORDING, "CSV")
+    made = events.make_file(Database(url), None, wanted, RecordingOptions(), "CSV")
     rows = list(csv.DictReader(io.StringIO(made.decode())))
     assert [row["kind"] for row in rows] == ["leave", "crossing", "crossing", "crossing"]
     assert "recording" not in rows[0]
     assert rows[1]["place"] == "'=door"  # text for a spreadsheet, too, and no formula
     assert datetime.fromisoformat(rows[0]["event_time"]).timestamp() == pytest.approx(now - 30, abs=1e-3)
-    stored = events.make_file(Database(url), None, wanted, events.NO_RECORDING, "Parquet")
+    stored = events.make_file(Database(url), None, wanted, RecordingOptions(), "Parquet")
     assert [row["kind"] for row in parquet.read_table(io.BytesIO(stored)).to_pylist()] == [
         row["kind"] for row in rows
     ]

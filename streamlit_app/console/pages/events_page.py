@@ -25,7 +25,6 @@ COLUMNS = (
     *("id", "source", "kind", "place", "item_class", "track_id", "event_time", "direction", "value"),
     *("x", "y", "unseen", "end_time", "media_s", "first_time", "ordinal", "confirmed_time", "created_at"),
 )
-NO_RECORDING = RecordingOptions()
 PAGE_ROWS = 50
 DIRECTIONS = {"forward": "forward, in", "backward": "backward, out", "above": "above", "below": "below"}
 
