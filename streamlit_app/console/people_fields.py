@@ -22,11 +22,6 @@ ROLE_WORDS = {
 }
 
 
-def seen_text(cameras: Iterable[str] | None) -> str:
-    """Which cameras somebody sees."""
-    return "all cameras" if cameras is None else ", ".join(cameras) or "no camera"
-
-
 def camera_names(viewer: Viewer) -> list[str]:
     """Those that run, as far as the viewer sees them."""
     return [camera["name"] for camera in viewer.api.get("/api/v1/wall")]

@@ -9,6 +9,7 @@ import streamlit as st
 from console import grid
 from console.api import Api, SupervisorAway
 from console.console_options import ConsoleOptions
+from console.texts import seen_text
 from console.viewer import Viewer, now
 from sightline.access.rights import How, Person
 from sightline.entities import Role
@@ -70,9 +71,8 @@ def _show_person(person: Person, api: Api) -> None:
     if person.how is How.NOTHING:
         st.caption("Accounts are switched off: whoever sits at this machine may do everything.")
         return
-    cameras = "all cameras" if person.cameras is None else ", ".join(sorted(person.cameras)) or "no camera"
     st.text(f"{person.name}, {person.role}")
-    st.caption(f"Sees {cameras}.".replace("_", r"\_"))
+    st.caption(f"Sees {seen_text(person.cameras)}.".replace("_", r"\_"))
     if person.how is How.PASSWORD:
         st.link_button("Change the password", "/auth/sign-in", icon=":material/key:", width="stretch")
     if st.button("Sign out", key="sign_out", icon=":material/logout:", width="stretch"):

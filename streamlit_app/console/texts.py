@@ -1,5 +1,6 @@
 """Numbers and times formatted for people. Text from the database goes through ``safe``."""
 
+from collections.abc import Iterable
 from html import escape
 
 from sightline.base.redact import redact
@@ -93,6 +94,11 @@ def age(seconds: float | None) -> str:
     if seconds < 10:
         return f"{seconds:.1f} s"
     return duration(seconds)
+
+
+def seen_text(cameras: Iterable[str] | None) -> str:
+    """Which cameras somebody sees."""
+    return "all cameras" if cameras is None else ", ".join(sorted(cameras)) or "no camera"
 
 
 def ago(seconds: float) -> str:

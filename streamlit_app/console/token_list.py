@@ -13,11 +13,10 @@ from console.people_fields import (
     choose_role,
     done,
     link_to,
-    seen_text,
     show_line,
     show_once,
 )
-from console.texts import ago
+from console.texts import ago, seen_text
 from console.viewer import Viewer, now
 from sightline.entities import PERSON_ROLES, Role
 

@@ -14,11 +14,10 @@ from console.people_fields import (
     choose_role,
     done,
     link_to,
-    seen_text,
     show_line,
     show_once,
 )
-from console.texts import ago
+from console.texts import ago, seen_text
 from console.token_list import render_tokens
 from console.viewer import Viewer, now
 from sightline.access.rights import How
