@@ -283,6 +283,11 @@ def page_of(items: Sequence[_Item], size: int, *, key: str) -> Sequence[_Item]:
     return items[(page - 1) * size : page * size]
 
 
+def row_class(tone: str) -> str:
+    """Of a row of a table, by how it does: what is in trouble is marked."""
+    return f"{tone}-row" if tone in {"bad", "warn"} else ""
+
+
 def downloads(page: str, note: str, make: Callable[[str], bytes], start: float, *, columns: str) -> None:
     """The line under a table of rows: a note at the left, all rows as files at the right.
 

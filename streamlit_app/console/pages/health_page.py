@@ -11,6 +11,7 @@ from console.pages.overview_page import CameraRowView, camera_rows
 from console.stage_times import show_stages, stage_ms
 from console.texts import (
     DASH,
+    PROGRAM,
     TROUBLE_WORDS,
     age,
     duration,
@@ -182,7 +183,7 @@ def cameras_table(rows: Sequence[CameraRowView], status: ProgramStatus, viewer: 
             via = f"{safe(camera.transport)}, {safe(camera.decoder or 'cpu')}" if camera.transport else DASH
             figures = [latency, number(camera.queue_depth), batch, f"<small>{via}</small>"]
             cells += figures if row.is_live else [DASH] * len(figures)
-        body.append((f"{tone}-row" if tone in {"bad", "warn"} else "", cells))
+        body.append((theme.row_class(tone), cells))
     return theme.table(heads, body)
 
 
@@ -210,7 +211,10 @@ def results_table(status: ProgramStatus, writer: WriterHealth, viewer: Viewer, a
         detail += f"; {writer.last_error}" if writer.last_error else ""
     database = _time_of(since.get((EventKind.DATABASE_AWAY, "")), viewer, at)
     rows: list[theme.Row] = [
-        (_row(tone), ["Database", theme.state_word(word, tone, detail), database, last, number(waits)])
+        (
+            theme.row_class(tone),
+            ["Database", theme.state_word(word, tone, detail), database, last, number(waits)],
+        )
     ]
     for sink in status.sinks:
         failing = next((time for (_, place), time in since.items() if place == sink.name), None)
@@ -218,19 +222,15 @@ def results_table(status: ProgramStatus, writer: WriterHealth, viewer: Viewer, a
         word, tone = ("does not work", "bad") if bad else ("works", "good")
         detail = f"{number(sink.delivered)} taken, {number(sink.failures)} failures; {sink.last_error}"
         state = theme.state_word(word, tone, detail.removesuffix("; ") if viewer.engineer else "")
-        rows.append((_row(tone), [safe(sink.name), state, _time_of(failing, viewer, at), "", ""]))
+        rows.append((theme.row_class(tone), [safe(sink.name), state, _time_of(failing, viewer, at), "", ""]))
     low = {limit.detail for limit in status.limits if limit.limiter in {Limiter.DISK_FULL, Limiter.DISK_LOW}}
     for disk in status.machine.disks if status.machine else ():
         tone = "bad" if disk.path in low else "good"
         free = f"{disk.free_bytes / 1e9:.1f} of {disk.total_bytes / 1e9:.0f} GB free"
         path = disk.path if viewer.engineer else ""
         name = f"Disk <small>of {safe(', '.join(disk.holds))}</small>"
-        rows.append((_row(tone), [name, theme.state_word(free, tone, path), "", "", ""]))
+        rows.append((theme.row_class(tone), [name, theme.state_word(free, tone, path), "", "", ""]))
     return theme.table(heads, rows)
-
-
-def _row(tone: str) -> str:
-    return "" if tone == "good" else f"{tone}-row"
 
 
 def _time_of(time: float | None, viewer: Viewer, at: float) -> str:
@@ -311,7 +311,7 @@ def _show_lately(viewer: Viewer, cameras: Sequence[str], at: float) -> None:
         lasted = "a moment" if event["kind"] == EventKind.CLOCK_STEP else lasted
         what = TROUBLE_WORDS.get(event["kind"], event["kind"].replace("_", " "))
         place = f" <small>{safe(event['place'])}</small>" if event["place"] and viewer.engineer else ""
-        name = safe(event["source"] or "Sightline")
+        name = safe(event["source"] or PROGRAM)
         when = theme.moment(begun, viewer, "%d %b %H:%M:%S")
         rows.append(("", [name, f"{safe(what)}{place}", when, lasted]))
     heads = {"Where": "name", "What": "wide", "When": "num", "Lasted": "num"}

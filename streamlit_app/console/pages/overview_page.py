@@ -131,9 +131,8 @@ def show(viewer: Viewer, connection: Connection) -> None:
     for row in rows:
         name = row.status.source
         buckets = cover_buckets(span, watched, [name], first, now())
-        tone = f"{row.tone}-row" if row.tone in {"bad", "warn"} else ""
         spark = _spark(buckets, by_source.get(name, {}), span)
-        body.append((tone, _cells(row, today.cameras[name], spark, now(), viewer)))
+        body.append((theme.row_class(row.tone), _cells(row, today.cameras[name], spark, now(), viewer)))
     st.html(theme.table({head: kind for head, kind in COLUMNS.items() if is_shown(head, viewer)}, body))
     _show_hour(viewer, today, sources, step_s)
     if viewer.cameras is None:  # it is the program's, not a camera's
