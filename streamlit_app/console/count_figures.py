@@ -168,9 +168,16 @@ def read_series(connection: Connection, choice: CountChoice, span: Span) -> list
         by: Literal["source", "item_class"] = "source" if split.names == ("source",) else "item_class"
         rows = read_total_counts(connection, choice.cameras, span, choice.sources, by, choice.classes)
         return [(row.name, row.bucket, row.count) for row in rows]
-    only = {"kind": [split.kind.value], **({"item_class": choice.classes} if choice.classes else {})}
-    found = read_event_counts(connection, choice.cameras, span, choice.sources, split.names, only)
+    found = read_happened(connection, choice, span, split.kind, split.names)
     return [(" · ".join(names), bucket, count) for bucket, names, count in found]
+
+
+def read_happened(
+    connection: Connection, choice: CountChoice, span: Span, kind: EventKind, names: Sequence[str]
+) -> list[tuple[float, tuple[str, ...], int]]:
+    """How often a kind of event has been: bucket, what the columns ``names`` say, and number."""
+    only = {"kind": [kind.value], **({"item_class": choice.classes} if choice.classes else {})}
+    return read_event_counts(connection, choice.cameras, span, choice.sources, names, only)
 
 
 def _totals(

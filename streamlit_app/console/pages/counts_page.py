@@ -20,6 +20,7 @@ from console.count_figures import (
     columns_of,
     file_of,
     read_figures,
+    read_happened,
     read_rows,
     read_series,
     read_week_before,
@@ -106,10 +107,7 @@ def show(viewer: Viewer, connection: Connection) -> None:
 
 
 def _show_flows(connection: Connection, choice: CountChoice, statuses: list[CameraStatus]) -> None:
-    only = {"kind": [EventKind.CROSSING.value], **({"item_class": choice.classes} if choice.classes else {})}
-    crossings = queries.read_event_counts(
-        connection, choice.cameras, choice.span.whole(), choice.sources, FLOW, only
-    )
+    crossings = read_happened(connection, choice, choice.span.whole(), EventKind.CROSSING, FLOW)
     theme.show_places(flow_rows(statuses, crossings, now()), "in this range")
 
 
@@ -337,14 +335,14 @@ def _show_coverage(viewer: Viewer, choice: CountChoice, figures: Figures) -> Non
 
 def _marks(viewer: Viewer, figures: Figures) -> list[tuple[float, str]]:
     """What has changed when, of all cameras together."""
-    cameras: dict[tuple[float, str, str], list[str]] = {}
+    cameras: dict[tuple[float, str], list[str]] = {}
     for mark in figures.marks:
         versions = f" ({mark.before} → {mark.after})" if viewer.engineer else ""
         words = f"another model counts{versions}" if mark.what == "model" else "the settings were changed"
-        cameras.setdefault((mark.time, words, mark.what), []).append(mark.source)
+        cameras.setdefault((mark.time, words), []).append(mark.source)
     return [
         (time, f"{words}: {', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}")
-        for (time, words, _), names in cameras.items()
+        for (time, words), names in cameras.items()
     ]
 
 
