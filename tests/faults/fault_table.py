@@ -77,6 +77,8 @@ def marked() -> Iterator[tuple[int, str, str]]:
             for mark in getattr(node, "decorator_list", ()):
                 if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.fault":
                     name = str(getattr(node, "name", ""))
+                    if not name.startswith("test_"):  # pytest ignores a mark there, and says nothing
+                        raise ValueError(f"{path}: the mark on {name} marks no test")
                     yield from ((ast.literal_eval(n), str(path.relative_to(ROOT)), name) for n in mark.args)
 
 

@@ -172,7 +172,8 @@ def test_nvdec_without_its_driver_falls_back_and_says_so_once(caplog):
     decoders = DecoderChoice(camera("cuda"))
     assert [decoders.accelerator() for _ in range(2)] == [None, None]
     assert decoders.used.startswith("cpu: no cuda decoder (")
-    assert len(caplog.records) == 1
+    ours = [record for record in caplog.records if record.name.startswith("sightline")]
+    assert len(ours) == 1  # FFmpeg says more where its log is on
 
 
 @pytest.fixture

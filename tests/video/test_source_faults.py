@@ -469,7 +469,6 @@ def test_a_camera_whose_clock_is_off_and_is_set_has_our_times(server, monkeypatc
 # --- no server needed ------------------------------------------------------------------------------------
 
 
-@pytest.mark.fault(3)
 class Packets:
     """Those that came."""
 
@@ -480,6 +479,7 @@ class Packets:
         self.seen.append(packet)
 
 
+@pytest.mark.fault(3)
 def test_fault_3_a_camera_whose_key_frame_comes_late_is_watched(tmp_path):
     """Its description has no parameter sets, and a viewer comes in the middle of a group of pictures."""
     whole = make_clip(tmp_path / "whole.ts", frames=90, gop=45)
