@@ -41,6 +41,7 @@ _CHANNELS: dict[str, alt.SchemaBase] = {
     "opacity": alt.Opacity("opacity:Q", scale=None),
     "width": alt.StrokeWidth("width:Q", scale=None),
 }
+_SAID = "said"  # a mark in words
 _RECT = alt.MarkDef("rect")
 _HATCHING = alt.MarkDef("rule", color=HATCH, strokeWidth=1, opacity=0.55)
 
@@ -230,15 +231,28 @@ def hatch(
 def _layer(
     mark: alt.MarkDef, rows: Sequence[Sequence[object]], columns: Sequence[str], axes: tuple[alt.X, alt.Y]
 ) -> alt.Chart:
-    """A mark for each row, drawn as its columns say."""
+    """A mark for each row, drawn as its columns say.
+
+    What a tooltip tells is told to screen readers, too, without the numbers of the axes; the other marks,
+    such as the lines of a hatching, are not there for them.
+    """
     numbers = [name for name in columns if name in {"x", "low", *_CHANNELS} - {"colour"}]
     frame = pd.DataFrame(rows, columns=list(columns)).astype(dict.fromkeys(numbers, float))  # also if empty
-    drawn = [_CHANNELS[name] for name in columns if name in _CHANNELS]
-    told = [f"{name}:N" for name in columns if name not in {"x", "low", *_CHANNELS}]
-    if not rows:  # else a screen reader meets a drawing without a name
+    channels = [_CHANNELS[name] for name in columns if name in _CHANNELS]
+    told = [name for name in columns if name not in {"x", "low", *_CHANNELS}]
+    if rows and told:
+        frame[_SAID] = [_said(dict(zip(columns, row, strict=True)), told) for row in rows]
+        channels.append(alt.Description(f"{_SAID}:N"))
+    else:
         mark = alt.MarkDef(**{**mark.to_dict(), "aria": False})
-    chart: alt.Chart = alt.Chart(frame, mark=mark).encode(*axes, *drawn, tooltip=told or alt.Undefined)
+    tooltip = [f"{name}:N" for name in told] or alt.Undefined
+    chart: alt.Chart = alt.Chart(frame, mark=mark).encode(*axes, *channels, tooltip=tooltip)
     return chart
+
+
+def _said(row: Mapping[str, object], names: Sequence[str]) -> str:
+    """A mark in words; the moment in UTC is for whoever points at it."""
+    return "; ".join(f"{name}: {row[name]}" for name in names if name != "UTC" and row[name])
 
 
 def _x(span: Span, zone: ZoneInfo) -> alt.X:

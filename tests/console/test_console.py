@@ -19,6 +19,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+import sqlalchemy as sa
 from pyarrow import parquet
 
 from support.console_world import World
@@ -45,9 +46,11 @@ from sightline.config.recording_options import RecordingOptions  # noqa: E402
 from sightline.entities import SERVER_STAGES, STAGES, Role  # noqa: E402
 from sightline.store import migrations, rollups  # noqa: E402
 from sightline.store.read.event_search import EventSearch  # noqa: E402
+from sightline.store.read.history import HeatCell  # noqa: E402
 from sightline.store.read.queries import Watched, read_cameras  # noqa: E402
 from sightline.store.read.readonly import Database  # noqa: E402
 from sightline.store.read.spans import Span  # noqa: E402
+from sightline.store.tables import EventRow  # noqa: E402
 from sightline.supervisor.http.visitors import ANYBODY  # noqa: E402
 
 T0 = datetime(2026, 11, 20, 12, 0, tzinfo=UTC).timestamp()
@@ -377,6 +380,27 @@ def layers(chart: Any) -> dict[str, list[dict[str, Any]]]:
         name: spec["datasets"][layer["data"]["name"]]
         for name, layer in zip(names, spec["layer"], strict=True)
     }
+
+
+def test_screen_readers_hear_of_each_bar_and_of_nothing_that_is_drawn_around_it() -> None:
+    span = Span.over(T0, T0 + 120, 60)
+    buckets = grid.cover_buckets(span, rows(60, 0), ["gate"], {"gate": T0}, T0 + 1000)
+    bars = Bars(span, BERLIN, buckets, {T0: {"car": 3}}, {"car": "#123456"})
+    cells = [HeatCell(0, 9, 12, 4.0), HeatCell(0, 10, 0, 0.0)]
+    heard = []
+    for chart in (charts.count_chart(bars), charts.heat_chart(cells)):
+        spec = chart.to_dict()
+        for layer in spec["layer"]:
+            if layer["mark"].get("aria", True):
+                heard += [row["said"] for row in spec["datasets"][layer["data"]["name"]]]
+    assert heard == [
+        "time: 20 Nov 13:00 to 20 Nov 13:01; counts: car 3; watched: watched, 100 %; "
+        "a week before: not known",
+        "time: 20 Nov 13:01 to 20 Nov 13:02; counts: unknown: not watched; watched: not watched, 0 %; "
+        "a week before: not known",
+        "time: Monday 09:00 to 10:00; objects an hour: 3.0; counted: 12 in 4.0 h",
+        "time: Monday 10:00 to 11:00; objects an hour: unknown: not watched",
+    ]
 
 
 def test_a_gap_is_hatched_and_a_zero_is_a_line() -> None:
@@ -854,6 +878,22 @@ def listed(app: AppTest) -> list[dict[str, Any]]:
     [queue] = [e for e in app.get("bidi_component") if e.proto.component_name == "sightline_alert_queue"]
     rows: list[dict[str, Any]] = json.loads(queue.proto.json)["rows"]
     return rows
+
+
+def test_the_event_that_the_address_names_is_shown_however_old_it_is(
+    world: World, url: str, open_app: Callable[..., AppTest]
+) -> None:
+    now = time.time()
+    world.event("yard", "leave", "bay", now - 3 * 86_400)
+    world.event("gate", "crossing", "door", now - 60, direction="forward")
+    with world.engine.connect() as connection:
+        [old] = connection.execute(sa.select(EventRow.id).where(EventRow.place == "bay")).scalars()
+    app = open_app("events")
+    app.query_params["event"] = str(old)
+    assert "Person left bay · yard" in html(app.run())
+    assert [row["title"] for row in listed(app)] == ["Person crossed door forward · gate"]
+    app.text_input(key="events_text").set_value("gate").run()
+    assert "Person left bay · yard" not in html(app), "another search shows what it finds"
 
 
 def test_troubles_of_the_program_are_events_too_and_go_on_until_they_end(

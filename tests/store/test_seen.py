@@ -75,6 +75,10 @@ CASES: dict[str, Callable[[Connection, Cameras, str], Any]] = {
     "read_event_page": lambda c, cameras, _: event_search.read_event_page(
         c, cameras, event_search.EventSearch(BETWEEN, tuple(BOTH))
     ),
+    "read_event": lambda c, cameras, _: [
+        event_search.read_event(c, cameras, row["id"])
+        for row in event_search.read_event_page(c, None, event_search.EventSearch(BETWEEN, tuple(BOTH))).rows
+    ],
     "read_now": lambda c, cameras, _: camera_now.read_now(c, cameras, BOTH, T0 + 300, UTC),
     "read_heat_map": lambda c, cameras, _: told(
         sum(cell.count for cell in history.read_heat_map(c, cameras, WEEK, BOTH, UTC)) // 3

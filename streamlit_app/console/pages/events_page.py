@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 import streamlit as st
 from sqlalchemy import Connection
@@ -17,7 +18,7 @@ from console.viewer import Viewer
 from sightline.config.recording_options import RecordingOptions
 from sightline.store.read import queries
 from sightline.store.read.downloads import FORMS
-from sightline.store.read.event_search import EventSearch, Key, read_event_names, read_event_page
+from sightline.store.read.event_search import EventSearch, Key, read_event, read_event_names, read_event_page
 from sightline.store.read.readonly import Database
 from sightline.store.read.seen import Cameras
 
@@ -26,6 +27,7 @@ COLUMNS = (
     *("x", "y", "unseen", "end_time", "media_s", "first_time", "ordinal", "confirmed_time", "created_at"),
 )
 PAGE_ROWS = 50
+NOTHING = "Nothing like that happened in this range."
 DIRECTIONS = {"forward": "forward, in", "backward": "backward, out", "above": "above", "below": "below"}
 
 
@@ -46,15 +48,16 @@ def show(viewer: Viewer, connection: Connection) -> None:
     page = read_event_page(
         connection, viewer.cameras, search, limit=PAGE_ROWS, after=pages[-1] if pages else None
     )
-    if not page.rows:
+    named = _named(viewer, connection)
+    if not page.rows and named is None:
         theme.state(
-            "Nothing like that happened in this range.",
+            NOTHING,
             "Choose a longer range or fewer filters. Events come from lines and zones, which are drawn under "
             "Cameras; what troubles the system is told here, too.",
             icon="search_off",
         )
     else:
-        _show_rows(viewer, connection, page.rows)
+        _show_rows(viewer, connection, page.rows, named)
     _turn(pages, page.after)
     if page.rows:
         note = f"Times in {safe(viewer.zone.key)}. The files have all events that were found"
@@ -107,7 +110,10 @@ def _pages(search: EventSearch) -> list[Key]:
     """After which events the pages before this one ended; another search begins with the first."""
     period = st.session_state["events_range"]
     chosen = replace(search, between=search.between if period == CUSTOM else (0.0, 0.0)), period
-    if st.session_state.get("events_search") != chosen:
+    former = st.session_state.get("events_search")
+    if former != chosen:
+        if former is not None:
+            st.query_params.pop("event", None)
         st.session_state["events_search"], st.session_state["events_pages"] = chosen, []
     pages: list[Key] = st.session_state["events_pages"]
     return pages
@@ -135,19 +141,32 @@ def _newer() -> None:
     st.session_state["events_pages"].pop()
 
 
-def _show_rows(viewer: Viewer, connection: Connection, rows: list[dict[str, Any]]) -> None:
-    clips = happenings.clips_of(viewer, connection, [happenings.moment_of(row) for row in rows])
-    ids = [str(row["id"]) for row in rows]
-    chosen = st.query_params.get("event", "")
-    at = ids.index(chosen) if chosen in ids else 0
+def _named(viewer: Viewer, connection: Connection) -> dict[str, Any] | None:
+    """The event that the address names, which may be older than those that are searched for."""
+    try:
+        event_id = UUID(st.query_params.get("event", ""))
+    except ValueError:
+        return None
+    return read_event(connection, viewer.cameras, event_id)
+
+
+def _show_rows(
+    viewer: Viewer, connection: Connection, rows: list[dict[str, Any]], named: dict[str, Any] | None
+) -> None:
+    shown = named or rows[0]
+    *clips, clip = happenings.clips_of(
+        viewer, connection, [happenings.moment_of(row) for row in [*rows, shown]]
+    )
     left, right = st.columns([1, 1.6], gap="medium")
     with left:
-        picked = alert_queue(happenings.event_rows(viewer, rows, clips), ids[at], key="queue_events")
+        if not rows:
+            st.html(theme.caption(NOTHING))
+        picked = alert_queue(happenings.event_rows(viewer, rows, clips), str(shown["id"]), key="queue_events")
         if picked:
             st.query_params["event"] = picked
             st.rerun(scope="fragment")
     with right:
-        happenings.show_event(viewer, rows[at], clips[at], key="clip_events")
+        happenings.show_event(viewer, shown, clip, key="clip_events")
 
 
 def make_file(

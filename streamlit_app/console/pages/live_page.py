@@ -138,7 +138,7 @@ def summary(rows: Sequence[CameraRowView]) -> str:
 def tile_of(row: CameraRowView, at: float) -> Tile:
     """What a camera's tile says."""
     inside = row.status.occupancy
-    note = " · ".join(f"{place} {count}" for place, count in inside.items()) if row.is_live else ""
+    note = " · ".join(f"{count} in {place}" for place, count in inside.items()) if row.is_live else ""
     if not row.is_live and row.status.last_frame_time:
         note = f"last picture {age(at - row.status.last_frame_time)} ago"
     return Tile(row.status.source, row.word, row.tone, row.message, note)
@@ -231,8 +231,9 @@ def _last_events(viewer: Viewer, connection: Connection, name: str) -> str:
 
 
 def _event_cells(viewer: Viewer, row: Mapping[str, Any]) -> list[str]:
-    what = happened(row["kind"], row["place"], row["item_class"], row["direction"])
-    return [theme.moment(row["event_time"].timestamp(), viewer), safe(what)]
+    what = safe(happened(row["kind"], row["place"], row["item_class"], row["direction"]))
+    link = f'<a class="sl-link" href="/events?event={row["id"]}" target="_self">{what}</a>'
+    return [theme.moment(row["event_time"].timestamp(), viewer), link]
 
 
 def _has_video(viewer: Viewer, name: str) -> bool:

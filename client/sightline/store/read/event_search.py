@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, func, select
 
 from sightline.store import tables
-from sightline.store.read.seen import Cameras, seen
+from sightline.store.read.seen import Cameras, is_seen, seen
 from sightline.store.read.sums import moments, within
 from sightline.store.rollups import DAY_S
 
@@ -111,6 +111,13 @@ def read_event_page(
     rows = [dict(row) for row in connection.execute(newest).mappings()]
     more, rows = len(rows) > limit, rows[:limit]
     return EventPage(rows, (rows[-1]["event_time"].timestamp(), rows[-1]["id"]) if more else None)
+
+
+def read_event(connection: Connection, cameras: Cameras, event_id: uuid.UUID) -> dict[str, Any] | None:
+    """One of them, whenever it was; None: it is kept no longer, or may not be seen."""
+    query = select(*_EVENTS).where(_EVENTS.id == event_id, is_seen(_EVENTS.source, cameras))
+    row = connection.execute(query).mappings().first()
+    return None if row is None else dict(row)
 
 
 def _days(between: tuple[float, float], sources: Sequence[str]) -> list[ColumnElement[bool]]:
