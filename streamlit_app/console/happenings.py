@@ -116,7 +116,7 @@ def show_event(viewer: Viewer, row: Mapping[str, Any], clip: Clip | None, *, key
     if viewer.engineer:
         facts["Track"] = str(row["track_id"] or "")
         facts["Certain after"] = f"{(row['confirmed_time'] - row['event_time']).total_seconds():.1f} s"
-    st.html(theme.facts({name: text for name, text in facts.items() if text}))
+    st.html(theme.near_facts({name: text for name, text in facts.items() if text}))
     end_time = row["end_time"] and row["end_time"].timestamp()
     if link := viewer.recording.link(row["source"], time, end_time):
         st.link_button("Recording", link, icon=":material/play_circle:")
@@ -133,7 +133,7 @@ def show_track(viewer: Viewer, path: TrackPath, clip: Clip | None, *, key: str) 
     show_clip(clip, [], f"{title}, {moment}", key=key)
     facts = {"In view for": duration(path.end_time - path.first_time), "Places": ", ".join(path.places)}
     facts["How sure it is one"] = percent(path.score)
-    st.html(theme.facts({name: text for name, text in facts.items() if text}))
+    st.html(theme.near_facts({name: text for name, text in facts.items() if text}))
 
 
 def _until(viewer: Viewer, row: Mapping[str, Any]) -> str:

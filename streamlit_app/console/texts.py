@@ -141,5 +141,5 @@ def milliseconds(value: float | None) -> str:
 
 def step_name(step_s: int) -> str:
     """A length of bucket by its name."""
-    names = {60: "1 min", 300: "5 min", 900: "15 min", 3600: "hour", 86_400: "day", 604_800: "week"}
+    names = {60: "minute", 300: "5 min", 900: "15 min", 3600: "hour", 86_400: "day", 604_800: "week"}
     return names.get(step_s, duration(step_s))

@@ -90,7 +90,7 @@ def live(show: Show, viewer: Viewer) -> None:
             note = f"Looking again {_rhythm(viewer)}." if viewer.refresh_s else "Refresh is off."
             icon = ICONS.get(condition.state, "info")
             state(condition.problem, condition.remedy, icon=icon, detail=condition.detail, note=note)
-        show_foot(viewer, now(), viewer.database.label)
+        show_foot(viewer, now(), *([viewer.database.label] if viewer.engineer else []))
 
     page()
 

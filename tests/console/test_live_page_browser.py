@@ -53,9 +53,26 @@ def test_every_camera_is_a_tile_with_a_picture_that_moves_and_its_state(
     labels = [tile.get_attribute("aria-label") for tile in elements(browser, ".tile")]
     assert sorted(label.partition(":")[0] for label in labels) == NAMES
     assert any("offline" in label for label in labels)
-    assert any("hall 3" in label for label in labels)
+    assert any("3 in hall" in label for label in labels)
     assert fits(browser, width)
     shot(browser, f"live-{width}")
+
+
+def test_cameras_out_of_view_are_not_asked_for_and_a_change_of_state_is_said(
+    browser: Any, site: ConsoleSite
+) -> None:
+    def widths() -> list[int]:
+        return [int(canvas.get_dom_attribute("width") or 0) for canvas in elements(browser, ".tile canvas")]
+
+    opened(browser, site, "viewer", "/", "canvas", width=390, height=600)
+    until(lambda: widths() and widths()[0] > 0, 20)
+    assert widths()[-1] == 0, "what is below the window is not drawn"
+    browser.execute_script("arguments[0].scrollIntoView()", elements(browser, ".tile")[-1])
+    until(lambda: widths()[-1] > 0, 20)
+    world = World(site.people.url)
+    for state in ("offline", "online"):
+        world.camera("car-park", time.time() + 3600, state=state)
+        until(lambda state=state: f"car-park: {state}." in told(browser, ".news"), 20)
 
 
 def test_one_click_leads_to_one_camera_and_back(browser: Any, site: ConsoleSite) -> None:
@@ -175,5 +192,6 @@ def test_who_watches_too_much_is_told(browser: Any, site: ConsoleSite) -> None:
         shot(browser, "live-too-many")
 
 
-def told(browser: Any) -> str:
-    return " ".join(element.text for element in elements(browser, ".told"))
+def told(browser: Any, where: str = ".told") -> str:
+    texts = (element.get_attribute("textContent") for element in elements(browser, where))
+    return " ".join(texts)

@@ -54,10 +54,11 @@ def opened(
     wanted: str = "body",
     *,
     width: int = 1280,
+    height: int = 1000,
     scheme: str = "light",
 ) -> None:
     """Sign somebody in, go to a page, and wait for what is wanted there."""
-    look(browser, width=width, scheme=scheme)
+    look(browser, width=width, height=height, scheme=scheme)
     browser.delete_all_cookies()
     site.sign_in(browser, name)
     browser.get(site.url + path)

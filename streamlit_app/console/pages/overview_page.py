@@ -43,9 +43,9 @@ _TONE_ORDER = {"bad": 0, "warn": 1, "good": 2, "idle": 3}
 COLUMNS = {
     "Camera": "name",
     "State": "wide",
-    "fps": "num",
+    "Frames/s": "num",
     "Latency <small>p50 / p99</small>": "num",
-    "Coverage": "",
+    "Watched": "",
     "Drops": "num",
     "Last frame": "num",
     "Today": "num",
@@ -55,7 +55,7 @@ COLUMNS = {
     "Model": "long",
     "Via": "",
 }
-TECHNICAL = {"Latency <small>p50 / p99</small>", "Drops", "Model", "Via"}
+TECHNICAL = {"Frames/s", "Latency <small>p50 / p99</small>", "Drops", "Model", "Via"}
 PlaceRow = tuple[str, str, str, str, str, str]  # camera, place, in, out, net, inside now
 FLOW = ("source", "place", "direction")
 Flow = tuple[float, tuple[str, ...], int]  # bucket, what :data:`FLOW` names, crossings
@@ -108,7 +108,7 @@ def render(viewer: Viewer) -> None:
 
 
 def show(viewer: Viewer, connection: Connection) -> None:
-    """Tiles, the table of cameras, and the last hour."""
+    """Tiles, lines and zones, the table of cameras, and the last hour."""
     statuses = queries.read_cameras(connection, viewer.cameras)
     if not statuses:
         theme.no_camera(viewer)
@@ -122,8 +122,8 @@ def show(viewer: Viewer, connection: Connection) -> None:
     span, watched, first = today.hour, today.hour_watched, today.first
     for text in dict.fromkeys(text for row in rows for text in row.notices):
         st.html(f'<div class="sl-notice">{safe(text)}</div>')
-    theme.show_places(flow_rows(statuses, today.crossings, now()), "today")
     st.html(_tiles(rows, today, viewer))
+    theme.show_places(flow_rows(statuses, today.crossings, now()), "today")
     by_source: dict[str, dict[float, int]] = {}
     for sum_ in today.hour_sources:
         by_source.setdefault(sum_.name, {})[sum_.bucket] = sum_.count or 0
@@ -135,7 +135,7 @@ def show(viewer: Viewer, connection: Connection) -> None:
         body.append((theme.row_class(row.tone), _cells(row, today.cameras[name], spark, now(), viewer)))
     st.html(theme.table({head: kind for head, kind in COLUMNS.items() if is_shown(head, viewer)}, body))
     _show_hour(viewer, today, sources, step_s)
-    if viewer.cameras is None:  # it is the program's, not a camera's
+    if viewer.engineer and viewer.cameras is None:  # it is the program's, not a camera's
         st.html(theme.caption(safe(owner_text(queries.read_programs(connection, now())))))
 
 

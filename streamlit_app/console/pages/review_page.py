@@ -24,6 +24,7 @@ from sightline.store.read.reviewed_alerts import (
 )
 
 SHOWN = {"New": (AlertState.NEW,), "Open": OPEN, "All": TOLD}
+NONE_SHOWN = {"New": "No alert is new", "Open": "No alert is open", "All": "There was no alert"}
 RANGES_S = {"24 h": 86_400, "7 days": 7 * 86_400, "30 days": 30 * 86_400}
 MAX_ALERTS = 200
 MAX_CLIPS = 500
@@ -51,7 +52,7 @@ def show(viewer: Viewer, connection: Connection) -> None:
     if not alerts:
         remedy = "New ones appear here by themselves"
         remedy += "." if SHOWN[which] is TOLD else "; “All” shows those that are closed, too."
-        theme.state("No alert is like that.", remedy, icon="task_alt")
+        theme.state(f"{NONE_SHOWN[which]} in the last {period}.", remedy, icon="task_alt")
     else:
         _show_alerts(viewer, connection, alerts)
     _show_rules(read_rule_records(connection, viewer.cameras, since), period)
@@ -111,10 +112,14 @@ def clips_of(alerts: Sequence[Alert], clips: Sequence[Clip]) -> dict[str, Clip]:
     return {alert_id: clip for alert_id, clip in found if clip is not None}
 
 
-def title_of(alert: Alert) -> str:
+def what_of(alert: Alert) -> str:
     """What has happened, in a few words."""
-    what = happened(alert.kind, alert.place, alert.item_class)
-    return f"{what} · {alert.source}" if alert.source else what
+    return happened(alert.kind, alert.place, alert.item_class)
+
+
+def title_of(alert: Alert) -> str:
+    """The same, and at which camera."""
+    return f"{what_of(alert)} · {alert.source}" if alert.source else what_of(alert)
 
 
 def word_of(alert: Alert) -> str:
@@ -129,7 +134,7 @@ def queue_row(alert: Alert, clip: Clip | None, viewer: Viewer) -> QueueRow:
     return QueueRow(
         id=alert.alert_id,
         group=f"{alert.rule} · {alert.source or PROGRAM}",
-        title=title_of(alert),
+        title=what_of(alert),  # its group names the camera
         note=f"{viewer.clock(alert.event_time, '%-d %b %H:%M:%S')}{again}{lasts}",
         state=alert.state.value,
         word=word_of(alert),
@@ -154,7 +159,7 @@ def _show_alert(viewer: Viewer, alert: Alert, clip: Clip | None, ids: Sequence[s
         facts["Muted"] = "nobody was told"
     if alert.failed_routes:
         facts["Not delivered by"] = ", ".join(alert.failed_routes)
-    st.html(theme.facts(facts))
+    st.html(theme.near_facts(facts))
 
 
 def _show_deeds(viewer: Viewer, alert: Alert, ids: Sequence[str], at: int) -> None:

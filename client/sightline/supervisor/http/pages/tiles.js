@@ -1,38 +1,56 @@
 // Many cameras in one stream, cut into a tile for each: a browser opens few connections to one address.
+// Only tiles in view are asked for: the server draws no others, and those have more of the picture.
 const WIDTH = 1280, HEIGHT = 720;
+const CALM_MS = 250; // after the last tile came into view or left it, while one scrolls
 
 class Wall extends Screen {
   open = null; // what a press on a tile does; null: there is nothing to press
+  seen = new Set(); // the tiles in view
 
   constructor(root) {
     super();
-    Object.assign(this, { root, tiles: new Map(), told: put(root, "p", "told") });
-    this.told.setAttribute("role", "status");
+    Object.assign(this, { root, tiles: new Map(), told: put(root, "p", "told"), news: put(root, "p", "news") });
+    for (const part of [this.told, this.news]) part.setAttribute("role", "status");
+    this.views = new IntersectionObserver((entries) => this.look(entries));
   }
 
   show(data) {
     const names = data.tiles.map((tile) => tile.name);
-    this.side = Math.ceil(Math.sqrt(names.length)) || 1;
+    this.overlay = data.overlay;
     this.root.style.setProperty("--least", `${data.least_px}px`);
-    this.root.style.setProperty("--side", this.side);
+    this.root.style.setProperty("--side", Math.ceil(Math.sqrt(names.length)) || 1);
     this.root.classList.toggle("wall", data.wall);
     for (const [name, tile] of this.tiles) {
       if (!names.includes(name)) {
+        this.views.unobserve(tile.button);
+        this.seen.delete(tile.button);
         tile.button.remove();
         this.tiles.delete(name);
       }
     }
+    const news = [];
     data.tiles.forEach((given, at) => {
       const tile = this.tiles.get(given.name) || this.make(given.name);
-      tile.at = at;
+      if (tile.state && tile.state !== given.word) news.push(`${given.name}: ${given.word}.`);
+      tile.state = given.word;
       tile.button.style.order = at;
       tile.button.className = `tile ${given.tone}`;
-      tile.button.setAttribute("aria-label", `${given.name}: ${given.word}. ${given.why} ${given.note}`);
+      const told = [`${given.name}: ${given.word}.`, given.why, given.note].filter(Boolean).join(" ");
+      tile.button.setAttribute("aria-label", told);
       tile.word.textContent = given.tone === "good" ? "" : given.word;
       tile.why.textContent = given.tone === "good" ? "" : given.why;
       tile.note.textContent = given.note;
     });
-    this.watch(names, data);
+    if (news.length) this.news.textContent = news.join(" "); // for screen readers
+    this.watch();
+  }
+
+  // Tiles have come into view or left it: at first at once, then when one no longer scrolls.
+  look(entries) {
+    for (const { target, isIntersecting } of entries) this.seen[isIntersecting ? "add" : "delete"](target);
+    clearTimeout(this.calm);
+    if (this.key) this.calm = setTimeout(() => this.watch(), CALM_MS);
+    else this.watch();
   }
 
   make(name) {
@@ -47,30 +65,41 @@ class Wall extends Screen {
     Object.assign(tile, { word: put(problem, "b"), why: put(problem, "span") });
     button.addEventListener("click", () => this.open?.(name));
     this.tiles.set(name, tile);
+    this.views.observe(button);
     return tile;
   }
 
-  watch(names, data) {
+  watch() {
+    const inView = [...this.tiles].filter(([, { button }]) => this.seen.has(button));
+    const names = inView.sort(([, a], [, b]) => a.button.style.order - b.button.style.order).map(([name]) => name);
+    const side = Math.ceil(Math.sqrt(names.length)) || 1;
     // Filled up with the last one, the picture has as many rows as columns, and every place is 16:9.
-    const least = names.length ? this.side * (this.side - 1) + 1 : 0;
+    const least = names.length ? side * (side - 1) + 1 : 0;
     const asked = [...names];
     while (asked.length < least) asked.push(names[names.length - 1]);
     const query = asked.map((name) => `camera=${encodeURIComponent(name)}`).join("&");
-    const url = `/live/grid.mjpg?${query}&overlay=${data.overlay ? 1 : 0}`;
+    const url = `/live/grid.mjpg?${query}&overlay=${this.overlay ? 1 : 0}`;
     if (!names.length) this.told.textContent = "";
-    this.follow(names.length ? url : "", (bitmap) => this.draw(bitmap), (state, told = "") => {
+    this.follow(names.length ? url : "", (bitmap) => this.draw(bitmap, names, side), (state, told = "") => {
       this.root.dataset.state = state;
       this.told.textContent = told;
     });
   }
 
-  draw(bitmap) {
-    const wide = Math.floor(WIDTH / this.side / 2) * 2, high = Math.floor(HEIGHT / this.side / 2) * 2;
-    for (const { canvas, at } of this.tiles.values()) {
+  draw(bitmap, names, side) {
+    const wide = Math.floor(WIDTH / side / 2) * 2, high = Math.floor(HEIGHT / side / 2) * 2;
+    names.forEach((name, at) => {
+      const canvas = this.tiles.get(name)?.canvas;
+      if (!canvas) return;
       if (canvas.width !== wide) Object.assign(canvas, { width: wide, height: high });
-      const left = (at % this.side) * wide, top = Math.floor(at / this.side) * high;
+      const left = (at % side) * wide, top = Math.floor(at / side) * high;
       canvas.getContext("2d").drawImage(bitmap, left, top, wide, high, 0, 0, wide, high);
-    }
+    });
+  }
+
+  stop() {
+    clearTimeout(this.calm);
+    super.stop();
   }
 }
 
