@@ -86,6 +86,11 @@ def number(value: float | None) -> str:
     return f"{value:,.0f}".replace(",", "\u202f")
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """How many of something there are: 1 camera, 2 cameras; ``many`` where it does not end in s alone."""
+    return f"{number(count)} {one if count == 1 else many or f'{one}s'}"
+
+
 def age(seconds: float | None) -> str:
     """How long ago: 0.4 s, 42 s, 3 min, 2 h, 5 d."""
     if seconds is None:

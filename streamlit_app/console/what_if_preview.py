@@ -9,7 +9,7 @@ import streamlit as st
 
 from console import theme
 from console.config_review import Edits, Part, with_edits
-from console.texts import happened, number, safe
+from console.texts import counted, happened, number, safe
 from console.viewer import Viewer
 
 TIMEOUT_S = 25.0
@@ -82,7 +82,7 @@ def _show(viewer: Viewer, answer: Mapping[str, Any]) -> None:
         return
     since = viewer.clock(answer["start"], "%Y-%m-%d %H:%M")
     st.html(
-        theme.heading("What would have changed", f"{number(answer['tracks'])} tracks since {safe(since)}")
+        theme.heading("What would have changed", f"{counted(answer['tracks'], 'track')} since {safe(since)}")
     )
     differ = [change for change in answer["places"] if change["examples"]]
     if not differ:

@@ -33,7 +33,7 @@ from console.rule_form import (
     rule_in_words,
     rule_name,
 )
-from console.texts import percent, safe
+from console.texts import counted, percent, safe
 from console.viewer import Viewer, now
 from console.week_hours import example_of, hours_in_words, hours_of, week_grid
 from sightline.access.rights import Right
@@ -158,7 +158,8 @@ def _rule_line(
     seen = f"no alert in {RECORD_DAYS} days"
     if record is not None:
         share = percent(record.false_alarms / record.alerts)
-        seen = f"{record.alerts} alerts in {RECORD_DAYS} days, {share} false alarms, {record.open} open"
+        alerts = counted(record.alerts, "alert")
+        seen = f"{alerts} in {RECORD_DAYS} days, {share} false alarms, {record.open} open"
     seen = f"{rule['severity']} · {seen}"
     return (
         f"<div><b>{safe(name)}</b>&ensp;{theme.state_word(word, tone)}"

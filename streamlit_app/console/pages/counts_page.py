@@ -28,7 +28,7 @@ from console.count_figures import (
 from console.grid import WRITE_LAG_S, Cover, default_step, steps_for, total, typed_step
 from console.pages.overview_page import FLOW, flow_rows
 from console.session import choose_range
-from console.texts import DASH, WEEKDAYS, duration, number, percent, safe, step_name
+from console.texts import DASH, WEEKDAYS, counted, duration, number, percent, safe, step_name
 from console.viewer import Viewer, now
 from sightline.entities import CameraStatus, EventKind
 from sightline.store.read import queries
@@ -318,7 +318,7 @@ def _show_coverage(viewer: Viewer, choice: CountChoice, figures: Figures) -> Non
     whole = len(covers) - len(gaps)
     few = len(covers) <= MAX_COVER_ROWS
     shown = covers if few else gaps
-    note = "" if few or not whole else f"{whole} more cameras watched all of it"
+    note = "" if few or not whole else f"{counted(whole, 'more camera')} watched all of it"
     st.html(theme.heading("Watched", note))
     if shown:
         chart = coverage_chart(shown, choice.span, viewer.zone)
@@ -367,7 +367,8 @@ def _show_panels(viewer: Viewer, connection: Connection, choice: CountChoice, fi
         theme.figures_table(f"counts_{name}", choice.span, figures.covers[name], series, names, viewer)
     hidden = len(choice.sources) - MAX_PANELS
     if hidden > 0:
-        st.caption(f"{hidden} more cameras are not drawn; choose up to {MAX_PANELS} under Cameras.")
+        more = counted(hidden, "more camera is", "more cameras are")
+        st.caption(f"{more} not drawn; choose up to {MAX_PANELS} under Cameras.")
 
 
 def _show_heat_map(viewer: Viewer, connection: Connection, choice: CountChoice) -> None:

@@ -14,6 +14,7 @@ from console.texts import (
     PROGRAM,
     TROUBLE_WORDS,
     age,
+    counted,
     duration,
     milliseconds,
     number,
@@ -116,7 +117,7 @@ def well_text(rows: Sequence[CameraRowView]) -> str:
     if live == len(rows):
         watched = f"All {live} cameras are watched" if live > 1 else "The camera is watched" if live else ""
     else:
-        watched = f"{live} of {len(rows)} cameras are watched"
+        watched = f"{live} of {counted(len(rows), 'camera')} {'is' if live == 1 else 'are'} watched"
     return ". ".join(filter(None, [watched, ", ".join(others)])) + "." if rows else ""
 
 
@@ -220,7 +221,7 @@ def results_table(status: ProgramStatus, writer: WriterHealth, viewer: Viewer, a
         failing = next((time for (_, place), time in since.items() if place == sink.name), None)
         bad = not sink.ok or failing is not None
         word, tone = ("does not work", "bad") if bad else ("works", "good")
-        detail = f"{number(sink.delivered)} taken, {number(sink.failures)} failures; {sink.last_error}"
+        detail = f"{number(sink.delivered)} taken, {counted(sink.failures, 'failure')}; {sink.last_error}"
         state = theme.state_word(word, tone, detail.removesuffix("; ") if viewer.engineer else "")
         rows.append((theme.row_class(tone), [safe(sink.name), state, _time_of(failing, viewer, at), "", ""]))
     low = {limit.detail for limit in status.limits if limit.limiter in {Limiter.DISK_FULL, Limiter.DISK_LOW}}

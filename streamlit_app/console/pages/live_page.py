@@ -12,7 +12,7 @@ from console import theme
 from console.api import ApiRefused, SupervisorAway
 from console.components.live_components import Tile, live_picture, live_tiles
 from console.pages.overview_page import CameraRowView, read_totals, running_cameras
-from console.texts import NO_CAMERA_IS_YOURS, age, happened, number, safe
+from console.texts import NO_CAMERA_IS_YOURS, age, counted, happened, number, safe
 from console.viewer import Viewer, now
 from sightline.access.rights import Right
 from sightline.store.read import queries
@@ -127,11 +127,13 @@ def is_wanted(row: CameraRowView, text: str, names: Collection[str] | None, *, t
 def summary(rows: Sequence[CameraRowView]) -> str:
     """How many cameras there are, and how they do; HTML."""
     tones = Counter(row.tone for row in rows)
-    words = [f"{number(len(rows))} cameras" if len(rows) > 1 else "1 camera"]
+    words = [counted(len(rows), "camera")]
     if tones["bad"]:
         words.append(f'<b class="bad">{tones["bad"]} in trouble</b>')
     if tones["warn"]:
-        words.append(f'<b class="warn">{tones["warn"]} with warnings</b>')
+        words.append(
+            f'<b class="warn">{tones["warn"]} with {"a warning" if tones["warn"] == 1 else "warnings"}</b>'
+        )
     return " · ".join([*words, *(["all well"] if tones["good"] == len(rows) else [])])
 
 

@@ -13,7 +13,7 @@ from console import theme
 from console.api import Api
 from console.charts import Bars, count_chart
 from console.grid import Bucket, Cover, cover_buckets, default_step, runs, steps_for, total
-from console.texts import DASH, age, drops, duration, milliseconds, number, percent, safe, step_name
+from console.texts import DASH, age, counted, drops, duration, milliseconds, number, percent, safe, step_name
 from console.viewer import Viewer, now
 from sightline.entities import CameraState, CameraStatus, EventKind, SourceWindow
 from sightline.store.read import queries
@@ -277,7 +277,8 @@ def _tiles(rows: list[CameraRowView], today: Totals, viewer: Viewer) -> str:
         items.append(("Counted today", "0", DISTINCT, ""))
     elif len(top) > 3:
         rest = total(count for _, count in top[3:])
-        items.append((f"{len(top) - 3} more classes today", number(rest), DISTINCT, ""))
+        more = counted(len(top) - 3, "more class", "more classes")
+        items.append((f"{more} today", number(rest), DISTINCT, ""))
     gap = "0 s" if small else duration(today.uncovered_s)
     gap_note = f"{percent(0.0 if small else share)} of all cameras' time"
     items.append(("Not watched today", gap, gap_note, "warn" if share > 0.01 and not small else ""))
