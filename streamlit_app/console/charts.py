@@ -109,6 +109,7 @@ def count_chart(bars: Bars, *, height: int = 260, left_px: int = 28, picks: bool
         (start, ends[start], count, BEFORE, 2.0) for start, count in bars.before.items() if start in ends
     ]
     axis = alt.Axis(
+        aria=False,
         title=None,
         tickMinStep=1,
         tickCount=4,
@@ -173,7 +174,9 @@ def heat_chart(cells: Sequence[HeatCell]) -> alt.LayerChart:
         else:
             told = f"{cell.per_hour:.1f}", f"{number(cell.count)} in {cell.watched_h:.1f} h"
             rows.append((x, x + 1, low, low + 1, HEAT, 0.06 + 0.94 * cell.per_hour / top, name, *told))
-    hours = alt.Axis(title=None, values=list(range(0, 24, 3)), labelExpr="datum.value + ':00'", grid=False)
+    hours = alt.Axis(
+        aria=False, title=None, values=list(range(0, 24, 3)), labelExpr="datum.value + ':00'", grid=False
+    )
     x_axis = alt.X("x:Q", scale=alt.Scale(domain=[0, 24], nice=False), axis=hours)
     axes = x_axis, _rows_of([day[:3] for day in WEEKDAYS])
     box = alt.MarkDef("rect", stroke=HATCH, strokeWidth=0.3)
@@ -233,8 +236,8 @@ def _layer(
 ) -> alt.Chart:
     """A mark for each row, drawn as its columns say.
 
-    What a tooltip tells is told to screen readers, too, without the numbers of the axes; the other marks,
-    such as the lines of a hatching, are not there for them.
+    What a tooltip tells is told to screen readers, too, without the numbers of the axes; the axes and the
+    other marks, such as the lines of a hatching, are not there for them.
     """
     numbers = [name for name in columns if name in {"x", "low", *_CHANNELS} - {"colour"}]
     frame = pd.DataFrame(rows, columns=list(columns)).astype(dict.fromkeys(numbers, float))  # also if empty
@@ -259,6 +262,7 @@ def _x(span: Span, zone: ZoneInfo) -> alt.X:
     ticks = time_ticks(span, zone)
     labels = json.dumps({f"{at:.0f}": label for at, label in ticks.items()})
     axis = alt.Axis(
+        aria=False,
         values=list(ticks),
         labelExpr=f"({labels})[format(datum.value, '.0f')]",
         title=None,
@@ -273,6 +277,7 @@ def _x(span: Span, zone: ZoneInfo) -> alt.X:
 def _rows_of(names: Sequence[str]) -> alt.Y:
     """A row for each name, the first on top."""
     axis = alt.Axis(
+        aria=False,
         values=[index + 0.5 for index in range(len(names))],
         labelExpr=f"{json.dumps(names)}[floor(datum.value)]",
         title=None,

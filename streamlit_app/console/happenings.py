@@ -109,7 +109,7 @@ def show_event(viewer: Viewer, row: Mapping[str, Any], clip: Clip | None, *, key
     if row["source"]:
         show_clip(clip, [key_of(row)], f"{title}, {moment}", key=key)
     facts = {"Camera": row["source"] or PROGRAM, "Place": row["place"], "Class": row["item_class"]}
-    facts |= {"Direction": row["direction"] or "", "Lasted until": _until(viewer, row), "": _value(row)}
+    facts |= {"Direction": row["direction"] or "", "Lasted": _until(viewer, row), "": _value(row)}
     facts["UTC"] = f"{row['event_time']:%Y-%m-%d %H:%M:%S}"
     if row["unseen"]:
         facts["Sure"] = "the passage itself was not seen: the track began or ended there"

@@ -104,6 +104,8 @@ def _ask_others(given: Mapping[str, Any], way: str | None, key: str) -> dict[str
         1.0,
         60.0,
         max(1.0, float(given["timeout_s"])),
+        step=1.0,
+        format="%g",
         key=f"{key}_timeout",
     )
     stays = seconds == max(1.0, float(given["timeout_s"]))
@@ -121,6 +123,7 @@ def _ask_mail(key: str) -> dict[str, Any] | None:
     security = right.segmented_control(
         "Encryption", [*SECURITY], default="STARTTLS", key=f"{key}_security", required=True
     )
+    left, right = st.columns(2, gap="medium")  # another row, so that on a phone all stay in this order
     user = left.text_input("User", key=f"{key}_user", autocomplete="off").strip()
     password = right.text_input("Password", key=f"{key}_password", type="password", autocomplete="off")
     sender = st.text_input("From", key=f"{key}_from", placeholder="sightline@example.org").strip()

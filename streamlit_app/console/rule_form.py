@@ -152,6 +152,7 @@ def rule_form(rule: Mapping[str, Any], choices: Choices, key: str, *, fixed: boo
     places = {place for camera in named for place in choices.places.get(camera, ())}
     with right:
         some("places", "Lines and zones", [*places], "all of them")
+    left, right = st.columns(2, gap="medium")  # another row, so that on a phone all stay in this order
     with left:
         some("classes", "Classes", choices.classes, "anything", accept_new_options=True)
     with right:

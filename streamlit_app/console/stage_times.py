@@ -38,7 +38,16 @@ BUDGET_MS = {
     "total": 500.0,
 }
 MAX_BARS = 12
-FRAME_HEADS = ("fps", "Queue depth", "Frames", "Drops", "Gate skips", "Decode errors", "Reconnects", "Clock")
+FRAME_HEADS = (
+    "Frames/s",
+    "Queue depth",
+    "Frames",
+    "Drops",
+    "Gate skips",
+    "Decode errors",
+    "Reconnects",
+    "Clock",
+)
 STAGES_NOTE = (
     "“infer” is the whole request, there and back; Triton's own share of it is a mean that the server "
     "reports; on a CPU only of its queue, since the network computes in threads that it does not time. "

@@ -391,6 +391,8 @@ def test_screen_readers_hear_of_each_bar_and_of_nothing_that_is_drawn_around_it(
     for chart in (charts.count_chart(bars), charts.heat_chart(cells)):
         spec = chart.to_dict()
         for layer in spec["layer"]:
+            axes = [layer["encoding"][axis]["axis"]["aria"] for axis in ("x", "y")]
+            assert axes == [False, False], "they count the seconds"
             if layer["mark"].get("aria", True):
                 heard += [row["said"] for row in spec["datasets"][layer["data"]["name"]]]
     assert heard == [

@@ -183,7 +183,7 @@ def add_rule(browser: Any, recording: Recording) -> None:
 def watch_the_clip(browser: Any, recording: Recording) -> None:
     """Once there is one, it plays, and at the event's position the loiterer is marked."""
     go(browser, "Review")
-    press(browser, "doorway · yard", css=".queue .row", timeout_s=240)
+    press(browser, "doorway", css=".queue .row", timeout_s=240)
     until(lambda: elements(browser, ".clip[data-event]"), 120)
     [clip], [video] = elements(browser, ".clip[data-event]"), elements(browser, "video")
     position_s = float(clip.get_attribute("data-event"))
@@ -206,7 +206,7 @@ def mark(browser: Any, recording: Recording) -> None:
     def states() -> set[str]:
         """Of the alerts of the yard."""
         all_rows = str(browser.execute_script(rows)).split("\n\n")
-        return {row.splitlines()[-1].strip() for row in all_rows if "doorway · yard" in row}
+        return {row.splitlines()[-1].strip() for row in all_rows if "doorway" in row}
 
     until(lambda: "acknowledged" in states(), 20)
     recording.step("Acknowledged.")

@@ -31,7 +31,8 @@ def live_tiles(
         wall: over the whole window.
         key: of the widget.
     """
-    html = '<div class="tiles"><button class="leave" type="button" hidden>Leave the wall</button></div>'
+    leave = '<button class="leave" type="button" hidden>Leave the wall</button>'
+    html = f'<div class="tiles" role="group" aria-label="Cameras">{leave}</div>'
     show = own_component("live_tiles", html, "tiles.css", "elements.js", "pictures.js", "tiles.js")
     data = {"tiles": [asdict(tile) for tile in tiles], "overlay": overlay, "least_px": least_px, "wall": wall}
     chosen: str | None = show(data=data, key=key, on_open_change=lambda: None).open

@@ -331,7 +331,8 @@ class PlaceEditor extends Screen {
     const tip = [x + 60 * left[0], y + 60 * left[1]];
     const wing = (side) => [0, 1].map((axis) => tip[axis] - 16 * left[axis] + side * 10 * along[axis]).join(",");
     paint(group, "path", { class: "forward", d: `M${x},${y} L${tip} M${wing(1)} L${tip} L${wing(-1)}` });
-    paint(group, "text", { class: "way", x: tip[0] + 6, y: tip[1] + 4 }).textContent = "in";
+    const beyond = [0, 1].map((axis) => tip[axis] + 16 * left[axis]), middled = { "text-anchor": "middle", "dominant-baseline": "central" };
+    paint(group, "text", { class: "way", x: beyond[0], y: beyond[1], ...middled }).textContent = "in";
   }
 
   listPlaces() {

@@ -207,7 +207,8 @@ def _render_rule(viewer: Viewer, now_: AlertsView, name: str) -> None:
     if not name:
         name = _ask_name(key, "loitering in the yard")
     rule = rule_form(before or _suggested(), _choices(viewer, view), key, fixed=view.fixed)
-    st.html(theme.caption(safe(rule_in_words(rule))))
+    if rule["kinds"]:
+        st.html(theme.caption(safe(rule_in_words(rule))))
     if view.fixed:
         return
     edits = rule_edits(name, before, rule)

@@ -148,7 +148,7 @@ def _line_of(entry: CameraEntry) -> str:
     ]
     note = " · ".join([safe(options.get("url", "")), *counts])
     return (
-        f"<div><b>{safe(entry.name)}</b> {theme.state_word(word, tone)} "
+        f"<div><b>{safe(entry.name)}</b>&ensp;{theme.state_word(word, tone)} "
         f"<small>{safe(message)}</small>{theme.caption(note)}</div>"
     )
 

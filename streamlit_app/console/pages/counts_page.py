@@ -37,7 +37,8 @@ from sightline.store.read.readonly import Database
 from sightline.store.read.spans import Span
 from sightline.store.rollups import DAY_S, HOUR_S
 
-SHAPES = ("Together", "Each camera", "Hours of the week", "Table")
+HOURS = "Hours of the week"
+SHAPES = ("Together", "Each camera", HOURS, "Table")
 MAX_PANELS = 12
 MAX_COVER_ROWS = 16  # cameras that are drawn one below the other whether they have gaps or not
 MAX_WINDOWS = 600_000  # summed while one waits
@@ -80,7 +81,7 @@ def show(viewer: Viewer, connection: Connection) -> None:
     choice, shape, compare = _choose(viewer, names, max(lengths, default=60))
     if choice is None:
         return
-    if shape == "Hours of the week":
+    if shape == HOURS:
         _show_heat_map(viewer, connection, choice)
         return
     figures = _figures(_key(viewer.database, choice), choice, viewer.database)
@@ -125,14 +126,18 @@ def _choose(viewer: Viewer, names: list[str], window_s: int) -> tuple[CountChoic
     sources = second.multiselect("Cameras", names, key="counts_cameras", placeholder="all cameras", width=230)
     known = st.session_state.setdefault("counts_known_classes", [])
     classes = second.multiselect("Classes", known, key="counts_classes", placeholder="all classes", width=190)
-    by = second.segmented_control("By", [*SPLITS], default="Class", key="counts_by", required=True)
+    is_free = st.session_state.get("counts_shape") != HOURS  # which has its own bars
+    by = second.segmented_control(
+        "By", [*SPLITS], default="Class", key="counts_by", required=True, disabled=not is_free
+    )
     third = st.container(horizontal=True, vertical_alignment="bottom", gap="small")
     shape = third.segmented_control("Show", SHAPES, default=SHAPES[0], key="counts_shape", required=True)
-    compare = third.toggle("Compare with the week before", value=True, key="counts_compare")
+    text = "Compare with the week before"
+    compare = third.toggle(text, value=True, key="counts_compare", disabled=not is_free)
     if chosen_range is None:
         return None, shape, compare
     start, end = chosen_range
-    step_s = _choose_step(first, window_s, end - start)
+    step_s = _choose_step(first, window_s, end - start, fixed=not is_free)
     if isinstance(step_s, str):
         st.warning(step_s, icon=":material/date_range:")
         return None, shape, compare
@@ -146,7 +151,9 @@ def _choose(viewer: Viewer, names: list[str], window_s: int) -> tuple[CountChoic
     return CountChoice(viewer.cameras, span, tuple(sources or names), tuple(classes), by), shape, compare
 
 
-def _choose_step(row: st.delta_generator.DeltaGenerator, window_s: int, length_s: float) -> int | str:
+def _choose_step(
+    row: st.delta_generator.DeltaGenerator, window_s: int, length_s: float, *, fixed: bool
+) -> int | str:
     """Seconds, or why not."""
     steps = steps_for(length_s, window_s)
     # Names that hold: of another one a browser would take the old for one that was written.
@@ -160,6 +167,7 @@ def _choose_step(row: st.delta_generator.DeltaGenerator, window_s: int, length_s
         key="counts_step",
         format_func=lambda value: names.get(value, str(value)),
         accept_new_options=True,
+        disabled=fixed,
         width=170,
         help=f"Choose one, or write one: 10 min, 2 h. Counts are stored every {duration(window_s)}.",
     )
@@ -383,7 +391,8 @@ def _show_heat_map(viewer: Viewer, connection: Connection, choice: CountChoice) 
     when = f"{viewer.clock(start, form)} to {viewer.clock(end, form)}, the hours that are over"
     st.html(theme.heading("Objects by the hour of the week", when))
     if not any(cell.watched_h for cell in cells):
-        theme.state("Nothing was watched in this range.", "Choose a longer range.", icon="search_off")
+        remedy = "An hour is shown here once it is over. Or choose a longer range."
+        theme.state("Nothing was watched in this range.", remedy, icon="search_off")
         return
     st.altair_chart(
         heat_chart(cells), key="counts_heat", alt="Objects an hour by weekday and hour; a table follows"

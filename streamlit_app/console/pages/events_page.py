@@ -13,7 +13,7 @@ from console import happenings, theme
 from console.components.review_components import alert_queue
 from console.grid import CUSTOM
 from console.session import choose_range
-from console.texts import CSV_ROWS, DEEDS_SEEN, PROGRAM, safe
+from console.texts import CSV_ROWS, DEEDS_SEEN, PROGRAM, number, safe
 from console.viewer import Viewer
 from sightline.config.recording_options import RecordingOptions
 from sightline.store.read import queries
@@ -61,7 +61,7 @@ def show(viewer: Viewer, connection: Connection) -> None:
     _turn(pages, page.after)
     if page.rows:
         note = f"Times in {safe(viewer.zone.key)}. The files have all events that were found"
-        note += f", the newest {CSV_ROWS} at most."
+        note += f", the newest {number(CSV_ROWS)} at most."
         make = partial(make_file, viewer.database, viewer.cameras, search, viewer.recording)
         theme.downloads("events", note, make, search.between[0], columns="columns as in the database")
 

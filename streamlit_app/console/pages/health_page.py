@@ -78,7 +78,7 @@ def render(viewer: Viewer) -> None:
 
 
 def show(viewer: Viewer) -> None:
-    """What limits first, then cameras, results and machine, and what has been."""
+    """What limits first, then cameras, results, what has been, and for engineers the figures."""
     status, at = _STATUS.validate_python(viewer.api.get("/api/v1/status")), now()
     rows = camera_rows(status.cameras, {}, at)
     _show_verdict(status, rows, viewer, at)
@@ -90,17 +90,23 @@ def show(viewer: Viewer) -> None:
     if status.writer is not None:
         st.html(theme.heading("Results"))
         st.html(results_table(status, status.writer, viewer, at))
-        if viewer.engineer:
-            st.html(theme.heading("Detectors", "as their cameras see them, over the last seconds"))
-            st.html(detectors_table(status.cameras))
-            st.html(theme.heading("Machine", "that Sightline runs on"))
-            st.html(machine_text(status.machine))
-    elif viewer.engineer:
-        st.html(theme.caption(NOT_TOLD))
-    if viewer.engineer and rows:
-        show_stages(status.cameras, at)
     _show_lately(viewer, [row.status.source for row in rows], at)
+    if viewer.engineer:
+        _show_figures(status, at)
     theme.show_foot(viewer, at)
+
+
+def _show_figures(status: ProgramStatus, at: float) -> None:
+    """What engineers want to know besides."""
+    if status.writer is not None:
+        st.html(theme.heading("Detectors", "as their cameras see them, over the last seconds"))
+        st.html(detectors_table(status.cameras))
+        st.html(theme.heading("Machine", "that Sightline runs on"))
+        st.html(machine_text(status.machine))
+    else:
+        st.html(theme.caption(NOT_TOLD))
+    if status.cameras:
+        show_stages(status.cameras, at)
 
 
 # -- what limits ------------------------------------------------------------------------------------------

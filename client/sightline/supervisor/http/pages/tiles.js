@@ -2,6 +2,7 @@
 // Only tiles in view are asked for: the server draws no others, and those have more of the picture.
 const WIDTH = 1280, HEIGHT = 720;
 const CALM_MS = 250; // after the last tile came into view or left it, while one scrolls
+const WAITS = "waiting for a picture \u2026";
 
 class Wall extends Screen {
   open = null; // what a press on a tile does; null: there is nothing to press
@@ -57,6 +58,7 @@ class Wall extends Screen {
     const button = put(this.root, this.open ? "button" : "div", "tile");
     Object.assign(button, this.open ? { type: "button" } : { role: "img" });
     const canvas = put(button, "canvas");
+    put(button, "span", "waits", WAITS).ariaHidden = "true"; // its label has the state
     const bar = put(button, "span", "bar");
     put(bar, "i", "dot");
     put(bar, "b", "", name);
@@ -89,8 +91,9 @@ class Wall extends Screen {
   draw(bitmap, names, side) {
     const wide = Math.floor(WIDTH / side / 2) * 2, high = Math.floor(HEIGHT / side / 2) * 2;
     names.forEach((name, at) => {
-      const canvas = this.tiles.get(name)?.canvas;
+      const { button, canvas } = this.tiles.get(name) ?? {};
       if (!canvas) return;
+      button.dataset.drawn = "";
       if (canvas.width !== wide) Object.assign(canvas, { width: wide, height: high });
       const left = (at % side) * wide, top = Math.floor(at / side) * high;
       canvas.getContext("2d").drawImage(bitmap, left, top, wide, high, 0, 0, wide, high);
