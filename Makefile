@@ -2,6 +2,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+# Where this is set, each of the many programs that the tests and the demo start compiles all that it imports anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: train ultralytics demo test test-browser test-long test-faults soak lint format bench lock wheel clean
 
