@@ -1,4 +1,5 @@
 // Pictures of a multipart stream, read one by one: so it is known when one came, and which one.
+const CHANGE_MS = 3000; // from one stream to another one, at most
 const SILENT_MS = 12000; // a stream that says nothing for so long is asked for anew
 const text = new TextDecoder("latin1");
 
@@ -116,16 +117,30 @@ class Watcher {
 class Screen {
   key = "";
 
-  // Shows another stream, if it is another; "": none.
+  // Shows another stream, if it is another; "": none. The former one goes on until the other has a picture.
   follow(url, onPicture, onState) {
     if (url === this.key) return;
-    this.stop();
+    this.former?.close();
+    const former = url ? this.watcher : this.stop();
+    this.former = former;
     this.key = url;
-    if (url) this.watcher = new Watcher(url, onPicture, onState);
+    if (!url) return;
+    const end = () => former?.close();
+    setTimeout(end, CHANGE_MS);
+    const show = (...picture) => {
+      end();
+      onPicture(...picture);
+    };
+    this.watcher = new Watcher(url, show, (state, told) => {
+      if (state === "refused") end();
+      if (state !== "waiting" || !former || former.closed) onState(state, told);
+    });
   }
 
   stop() {
+    this.former?.close();
     this.watcher?.close();
+    this.watcher = this.former = null;
     this.key = "";
   }
 }
