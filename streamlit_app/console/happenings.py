@@ -1,7 +1,6 @@
 """Events and tracks as rows to choose from, each with the clip that shows it."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
@@ -13,17 +12,11 @@ from console.components.review_components import QueueRow, show_clip, thumbnail_
 from console.texts import PROGRAM, duration, happened, percent, safe
 from console.viewer import Viewer
 from sightline.access.rights import Right
-from sightline.entities import Clip, Event, EventKind, TrackPath, lasts
-from sightline.store.read.kept_clips import read_clips_at
+from sightline.entities import Clip, EventKind, TrackPath, lasts
+from sightline.store.read.kept_clips import event_key, read_clips_at
 from sightline.store.tables import with_epochs
 
-_OF_AN_EVENT = {field.name for field in fields(Event)}
 _DWELLS = {EventKind.LEAVE, EventKind.LOITER}
-
-
-def key_of(row: Mapping[str, Any]) -> str:
-    """What clips call an event of the database."""
-    return Event(**{name: value for name, value in with_epochs(row).items() if name in _OF_AN_EVENT}).key
 
 
 def clips_of(
@@ -107,7 +100,7 @@ def show_event(viewer: Viewer, row: Mapping[str, Any], clip: Clip | None, *, key
         f'<span class="idle" title="{theme.exactly(time, viewer)}">{moment}</span>'
     )
     if row["source"]:
-        show_clip(clip, [key_of(row)], f"{title}, {moment}", key=key)
+        show_clip(clip, [event_key(with_epochs(row))], f"{title}, {moment}", key=key)
     facts = {"Camera": row["source"] or PROGRAM, "Place": row["place"], "Class": row["item_class"]}
     facts |= {"Direction": row["direction"] or "", "Lasted": _until(viewer, row), "": _value(row)}
     facts["UTC"] = f"{row['event_time']:%Y-%m-%d %H:%M:%S}"

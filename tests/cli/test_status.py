@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from sightline.cli.main import main
+from sightline.simulation.rtsp_server import free_port
 
 WRITER = {"state": "memory", "owner": "", "last_error": "OperationalError: database or disk is full"}
 
@@ -22,6 +23,15 @@ def test_why_results_are_not_in_the_database_is_told(
     assert "results: memory; owner: not known\nOperationalError: database or disk is full\n" in (
         capsys.readouterr().out
     )
+
+
+def test_a_program_that_is_not_there_is_told_in_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = f"http: {{port: {free_port()}}}\ncameras: {{door: {{url: rtsp://localhost/door}}}}\n"
+    (tmp_path / "config.yml").write_text(config)
+    assert main(["status", "-c", str(tmp_path / "config.yml")]) == 1
+    assert "/status gives no answer (Connection refused); is `sightline run` up" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("port", ["65536", "-1", "http"])

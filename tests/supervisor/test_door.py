@@ -32,7 +32,7 @@ from support.shop import GATE, YARD, Shop, ask, closed, shop_of
 from support.stored import write
 from support.whole_api import BEGIN, END, PAGE, endpoints_table
 
-REFUSALS = re.compile("sign in, or show a token|may not do this here")
+REFUSALS = re.compile("sign in, or show a token|this takes (the role|somebody)|this camera is not one")
 
 
 @pytest.fixture
@@ -512,6 +512,51 @@ def test_the_description_names_every_endpoint_and_what_it_takes(front: Front, sh
     sign_in = described["paths"]["/auth/sign-in"]["post"]
     assert sign_in["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith("PasswordSignIn")
     assert all(item.summary for item in shop.endpoints)
+
+
+def test_the_description_says_which_changes_need_a_version(front: Front, shop: Shop) -> None:
+    described, session = front.ask("/api/v1/openapi.json").json["paths"], shop.people.session("admin-of-all")
+    needing = []
+    for endpoint in shop.endpoints:
+        if endpoint.takes and "try_only" in endpoint.takes.model_fields:
+            path = re.sub(r"\{(\w+):\w+\}", r"{\1}", endpoint.path)
+            parameters = described[path][endpoint.method.lower()].get("parameters", ())
+            named = [item for item in parameters if item["name"] == "If-Match"]
+            assert all(item["in"] == "header" and item["required"] for item in named)
+            needing += [endpoint.method for _ in named]
+            refused = {404, 428} if named else {422}  # 404: of what is not there
+            assert ask(front, endpoint, session=session).status in refused, (endpoint.method, path)
+    assert sorted(needing) == ["DELETE", "DELETE", "POST", "PUT", "PUT", "PUT"]
+
+
+def test_an_event_names_itself_as_the_clip_that_shows_it_does(front: Front, shop: Shop) -> None:
+    session = shop.people.session("viewer-of-gate")
+    [event] = front.ask(f"/api/v1/events?camera={GATE}&kind=enter", session=session).json
+    [clip] = front.ask(f"/api/v1/clips?camera={GATE}", session=session).json
+    assert clip["events"] == [event["key"]]
+    assert event["media_s"] == clip["media_start_s"]
+
+
+@pytest.mark.parametrize(
+    ("who", "path", "why"),
+    [
+        ("viewer-of-yard", f"/api/v1/cameras/{GATE}", "this camera is not one of those that you see"),
+        ("viewer-of-yard", "/api/v1/cameras/none", "this camera is not one of those that you see"),
+        ("viewer-of-yard", "/api/v1/events?camera=none", "camera 'none' is not one of those that you see"),
+        ("viewer-of-all", f"/api/v1/cameras/{GATE}/config", "this takes the role engineer; yours is viewer"),
+        ("engineer-of-yard", "/api/v1/config", "this takes somebody who sees the camera that it is about"),
+        ("viewer-of-all", "/api/v1/events?limitt=2", "limitt: is not known here"),
+        ("viewer-of-all", "/api/v1/counts", "give start, and end, so that 1000 buckets of step_s"),
+    ],
+)
+def test_what_is_refused_says_why(front: Front, shop: Shop, who: str, path: str, why: str) -> None:
+    assert front.ask(path, session=shop.people.session(who)).error.startswith(why)
+
+
+def test_who_may_not_see_an_alerts_camera_is_not_told_which_it_is(front: Front, shop: Shop) -> None:
+    session, body = shop.people.session("operator-of-yard"), {"state": "acknowledged"}
+    answer = front.ask(f"/api/v1/alerts/alert-{GATE}", "POST", body, session=session)
+    assert answer.status == 403 and "this takes somebody who sees the camera" in answer.error
 
 
 def test_the_example_of_the_docs_works(front: Front, shop: Shop) -> None:

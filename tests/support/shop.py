@@ -92,6 +92,10 @@ class Shop:
     def _fill(self, folder: Path) -> None:
         rows: list[Any] = [Mute("", "", 4e9)]
         for camera, alert in zip((GATE, YARD), self.alerts, strict=True):
+            place = f"{camera}-zone"
+            event = Event(
+                camera, EventKind.ENTER, place, 7, "person", START, START, first_time=START, media_s=0.0
+            )
             path = folder / camera / "clip.mp4"
             path.parent.mkdir()
             for suffix, text in ((".mp4", b"0123456789"), (".jpg", b"picture"), (".json", b"{}")):
@@ -102,7 +106,7 @@ class Shop:
                 CountWindow(camera, "person", 3, 1_790_000_040.0, 1_790_000_100.0, 3),
                 SourceWindow(camera, 1_790_000_040.0, 1_790_000_100.0, 1.0, 5.0, 0, "pts", "1", "0"),
                 CameraView(camera, "in_place", START, True, {"day": START}),
-                Event(camera, EventKind.ENTER, f"{camera}-zone", 7, "person", START, START, first_time=START),
+                event,
                 Clip(
                     camera,
                     START,
@@ -114,7 +118,7 @@ class Shop:
                     "h264",
                     10,
                     False,
-                    (),
+                    (event.key,),
                 ),
             ]
         with closing(Store(self.people.url)) as store:

@@ -392,9 +392,10 @@ def _status(arguments: argparse.Namespace) -> int:
     try:
         status = json.loads(fetch_own(options.http, socket_folder(options.database), "/status"))
     except OSError as error:
-        url = f"{options.http.url}/status"
+        url, reason = f"{options.http.url}/status", getattr(error, "reason", error)
         cure = "is `sightline run` up, and is it this user's?"
-        print(f"sightline: {url} gives no answer ({error}); {cure}", file=sys.stderr)
+        why = getattr(reason, "strerror", None) or reason
+        print(f"sightline: {url} gives no answer ({why}); {cure}", file=sys.stderr)
         return 1
     if arguments.json:
         print(json.dumps(status, indent=2))

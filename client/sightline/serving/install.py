@@ -125,12 +125,13 @@ def install_packages(
             for stale in folder.parent.glob(f".{name}-*"):  # of an install that was interrupted
                 shutil.rmtree(stale, ignore_errors=True)
             if not folder.is_dir():
-                on_progress(f"installing once into {folder} (some hundred MB to fetch)")
+                on_progress(f"installing once into {folder} (a few hundred MB to fetch)")
                 draft = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder.parent))
                 try:
                     (draft / "lock.txt").write_bytes(lock)
-                    _run([sys.executable, "-m", "venv", str(draft)], on_progress)
-                    pip(draft, [*options, "-r", str(draft / "lock.txt")], on_progress)
+                    began = time.monotonic()
+                    _run([sys.executable, "-m", "venv", str(draft)], on_progress, began)
+                    pip(draft, [*options, "-r", str(draft / "lock.txt")], on_progress, began)
                     finish(draft)
                     draft.rename(folder)
                 finally:
@@ -169,15 +170,19 @@ def _finish(draft: Path) -> None:
     (Installation(draft).packages / "sightline_backend_path.pth").write_text(_PATH_HOOK)
 
 
-def pip(folder: Path, arguments: Sequence[str], on_progress: Say) -> None:
-    """Have an environment's pip install something; a ServerError has the last lines of its output."""
+def pip(folder: Path, arguments: Sequence[str], on_progress: Say, began: float | None = None) -> None:
+    """Have an environment's pip install something; a ServerError has the last lines of its output.
+
+    ``began`` is when all of the installing did, by the monotonic clock; None: now.
+    """
     program = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
-    _run([*program, "install", "--quiet", *arguments], on_progress)
+    _run([*program, "install", "--quiet", *arguments], on_progress, began)
 
 
-def _run(command: Sequence[str], on_progress: Say) -> None:
-    """Run to the end; says every ten seconds that it goes on."""
+def _run(command: Sequence[str], on_progress: Say, began: float | None) -> None:
+    """Run to the end; says every ten seconds that it goes on, and since when."""
     started = time.monotonic()
+    began = started if began is None else began
     with tempfile.TemporaryFile() as output:
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
         try:
@@ -186,7 +191,7 @@ def _run(command: Sequence[str], on_progress: Say) -> None:
                 if passed > INSTALL_TIMEOUT_S:
                     raise ServerError(f"installing did not end within {INSTALL_TIMEOUT_S:.0f} s")
                 if passed > 1:
-                    on_progress(f"still installing ({passed:.0f} s)")
+                    on_progress(f"still installing ({time.monotonic() - began:.0f} s)")
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     child.wait(10)
         finally:

@@ -91,7 +91,10 @@ def run_demo(arguments: argparse.Namespace) -> int:
         boxes = boxes_streams(cameras, port, own_key(control))
         streams = {name: keys["url"] for name, keys in cameras.items()}
         rtsp = stack.enter_context(RtspServer(streams | boxes, media=True))
-        say(f"cameras: served over RTSP, with boxes too: {' '.join(map(rtsp.url, streams | boxes))}")
+        say(
+            f"cameras: {rtsp.url('NAME')}, with boxes {rtsp.url('NAME-boxes')}, "
+            f"where NAME is {', '.join(streams)}"
+        )
         cameras = {name: {**keys, "url": rtsp.url(name)} for name, keys in cameras.items()}
         options = {
             "stream": {"fps": arguments.fps},
@@ -224,6 +227,7 @@ def tell_ready(sightline: SightlineProcess, url: str, folder: Path) -> None:
         link = Accounts(store, AccessOptions(), Passwords()).make_demo_link(Role.ADMIN)
     say(f"status: {sightline.url}/status, metrics: {sightline.url}/metrics")
     say(f"live: {url}/live/{next(iter(sightline.statuses()))}")
+    say(f"commands: sightline status -c {sightline.config_path}, and so on")
     say(f"ready: open {url}/auth/link?next=/#{link}")
     say(f"that link signs in once; Ctrl-C stops everything; logs are in {folder}")
 

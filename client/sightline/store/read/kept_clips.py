@@ -1,18 +1,19 @@
-"""Clips as the database knows them, for what deletes them and what compares them with the files."""
+"""Clips as the database knows them, for what shows them, deletes them and compares them with the files."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from sightline.entities import Clip, ClipState
+from sightline.entities import Clip, ClipState, Event
 from sightline.store import tables
 from sightline.store.read.seen import Cameras, seen
 from sightline.store.read.sums import within
 
+_OF_AN_EVENT = tuple(field.name for field in fields(Event))
 _CLIPS = tables.table_of(tables.ClipRow).c
 _IDENTITY = tables.table_of(tables.IdentityRow).c
 _OUTBOX = tables.table_of(tables.OutboxRow).c
@@ -47,6 +48,11 @@ def read_kept_clips(connection: Connection, sink: str, limit: int) -> KeptClips:
     rows = connection.execute(query.order_by(_CLIPS.start_time).limit(limit + len(waiting))).mappings()
     clips = [_clip(row) for row in rows if row["path"] not in waiting]
     return KeptClips(int(total or 0), tuple(clips[:limit]))
+
+
+def event_key(columns: Mapping[str, Any]) -> str:
+    """What clips and alerts call an event of the database; of its columns, times as UTC epoch seconds."""
+    return Event(**{name: columns[name] for name in _OF_AN_EVENT}).key
 
 
 def read_identity(connection: Connection) -> str:

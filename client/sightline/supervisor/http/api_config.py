@@ -110,7 +110,13 @@ class ConfigApi:
         see, write = Right.SEE_CONFIG, Right.WRITE_CONFIG
         get = partial(Endpoint, "GET", right=see)
         # In a body a text is longer than in the file.
-        change: dict[str, Any] = {"right": write, "gives": Edit, "max_body": 2 * MAX_BYTES, "long": True}
+        change: dict[str, Any] = {
+            "right": write,
+            "gives": Edit,
+            "versioned": True,
+            "max_body": 2 * MAX_BYTES,
+            "long": True,
+        }
         camera: dict[str, Any] = {"path": "/api/v1/cameras/{camera}/config", "camera": "camera"}
         section = f"{_CONFIG}/{{section}}"
         return [

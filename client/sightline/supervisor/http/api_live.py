@@ -16,7 +16,7 @@ from starlette.websockets import WebSocket
 from sightline.access.rights import Right
 from sightline.entities import Variant
 from sightline.errors import StoreUnavailable
-from sightline.supervisor.http.endpoint import WEBSOCKET, Call, Endpoint, Taken, not_there
+from sightline.supervisor.http.endpoint import WEBSOCKET, Call, Endpoint, Taken, not_seen, not_there
 from sightline.supervisor.http.open_socket import ASK_S, LATER, POLICY, converse
 from sightline.supervisor.http.seats import Seats
 from sightline.supervisor.live_grid import LiveGrid
@@ -85,7 +85,7 @@ class LiveApi:
         query: GridQuery = call.taken
         for camera in query.camera:
             if not call.sees(camera):
-                raise HTTPException(403, f"camera {camera!r} is not one of those that you see")
+                raise not_seen(camera)
             self._check(camera)
         variant = Variant.SMALL_OVERLAY if query.overlay else Variant.SMALL
         seats = self._seats.taken(call.caller, len({*query.camera}))

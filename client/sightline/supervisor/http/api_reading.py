@@ -9,13 +9,12 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, field_validator, model_validator
-from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response
 
 from sightline.access.rights import Right
 from sightline.entities import CameraStatus, CameraView, Clip, EventKind
 from sightline.store.read.camera_views import read_camera_views
-from sightline.store.read.kept_clips import read_clip, read_clips
+from sightline.store.read.kept_clips import event_key, read_clip, read_clips
 from sightline.store.read.queries import (
     CountSum,
     Watched,
@@ -29,7 +28,7 @@ from sightline.store.read.seen import seen
 from sightline.store.read.spans import WEEK_S, Span
 from sightline.store.tables import with_epochs
 from sightline.supervisor.control import Control
-from sightline.supervisor.http.endpoint import LAST, Call, Endpoint, Taken, not_there
+from sightline.supervisor.http.endpoint import LAST, Call, Endpoint, Taken, not_seen, not_there
 from sightline.supervisor.supervisor import Supervisor
 
 MAX_BUCKETS = 1000
@@ -70,7 +69,9 @@ class CountsQuery(OfCameras):
     @model_validator(mode="after")
     def _check_span(self) -> "CountsQuery":
         if not 0 < self.until - self.start <= MAX_BUCKETS * self.step_s:
-            raise ValueError(f"start to end is more than nothing and at most {MAX_BUCKETS} times step_s")
+            raise ValueError(
+                f"give start, and end, so that {MAX_BUCKETS} buckets of step_s ({self.step_s} s) reach"
+            )
         return self
 
 
@@ -101,6 +102,7 @@ class StoredEvent:
     """An event as the database has it; docs/rules.md says what it means."""
 
     id: str
+    key: str  # as which clips and alerts name it
     source: str  # the camera; empty: the program itself
     kind: str
     place: str
@@ -109,6 +111,7 @@ class StoredEvent:
     event_time: float
     confirmed_time: float
     end_time: float | None  # null: it goes on, or was a moment
+    media_s: float | None  # its place in a clip is at media_s - media_start_s; null: no stream was open
     direction: str | None
     value: float | None
     x: float | None
@@ -204,7 +207,7 @@ class ReadingApi:
         return [_shown(clip) for clip in clips]
 
     def _clip_file(self, call: Call) -> Response:
-        """A clip's video, its copy in H.264, its thumbnail or its tracks; ranges can be asked for."""
+        """A clip's `video`, its copy `h264`, its `thumbnail` or its `tracks`; ranges can be asked for."""
         name, start_time = call.connection.path_params["file"], call.connection.path_params["start_time"]
         with self._database.reading() as connection:
             clip = read_clip(connection, call.cameras, call.camera or "", min(start_time, LAST))
@@ -232,7 +235,7 @@ class ReadingApi:
         """
         asked: tuple[str, ...] = call.taken.camera
         if unseen := [name for name in asked if not call.sees(name)]:
-            raise HTTPException(403, f"camera {unseen[0]!r} is not one of those that you see")
+            raise not_seen(unseen[0])
         if asked:
             return asked
         running = seen(call.cameras, (status.source for status in self._supervisor.statuses()))
@@ -242,8 +245,8 @@ class ReadingApi:
 
 def stored_event(columns: Mapping[str, Any]) -> StoredEvent:
     """An event of its columns, times as UTC epoch seconds."""
-    values = {name: columns[name] for name in StoredEvent.__dataclass_fields__}
-    return StoredEvent(**{**values, "id": str(columns["id"])})
+    values = {**columns, "id": str(columns["id"]), "key": event_key(columns)}
+    return StoredEvent(**{name: values[name] for name in StoredEvent.__dataclass_fields__})
 
 
 def _paths(clip: Clip) -> dict[str, Path]:

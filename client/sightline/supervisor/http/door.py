@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from sightline.access.rights import RIGHTS, Caller, Person, allowed, allowed_for_some
+from sightline.access.rights import RIGHTS, Caller, Person, Right, allowed, allowed_for_some
 from sightline.base.redact import redact
 from sightline.base.same_origin import SameOrigin
 from sightline.config.groups import HttpOptions
@@ -61,6 +61,8 @@ _HEADERS = {
 }
 _SHOWN = frozenset({"authorization", "cookie"})
 _HSTS = "max-age=31536000"
+#: By Pydantic's name of a mistake, what is said of it; of any other its own words.
+_MISTAKES = {"extra_forbidden": "is not known here", "missing": "is required"}
 _NUL = "a NUL stands in no text here"  # nor does Postgres take one
 _Message = MutableMapping[str, Any]
 
@@ -154,7 +156,7 @@ class Door:
             return None
         person = await self._who(connection)
         if not allowed_for_some(person, endpoint.right):
-            raise _refusal(person)
+            raise _refusal(person, endpoint.right)
         return person
 
     async def _who(self, connection: HTTPConnection) -> Person | None:
@@ -178,7 +180,9 @@ class Door:
         elif endpoint.camera is not None:
             camera = await run_in_threadpool(endpoint.camera, call) or None
         if not endpoint.each and not allowed(person, endpoint.right, camera):
-            raise _refusal(person)
+            if isinstance(endpoint.camera, str) and allowed_for_some(person, endpoint.right):
+                raise HTTPException(403, "this camera is not one of those that you see")
+            raise _refusal(person, endpoint.right)
         return replace(call, camera=camera)
 
     async def still_allowed(self, call: Call) -> bool:
@@ -204,16 +208,24 @@ def _taken(endpoint: Endpoint, values: Any) -> Any:
         return endpoint.takes.model_validate(values)
     except ValidationError as error:  # told without what was sent, which may be a secret
         mistakes = error.errors(include_url=False, include_context=False, include_input=False)
-        texts = (f"{'.'.join(map(str, item['loc'])) or 'it'}: {item['msg']}" for item in mistakes)
-        raise HTTPException(422, "; ".join(texts).replace(": Value error, ", ": ")) from None
+        texts = []
+        for item in mistakes:
+            said = _MISTAKES.get(item["type"], item["msg"].removeprefix("Value error, "))
+            texts.append(": ".join(filter(None, (".".join(map(str, item["loc"])), said))))
+        raise HTTPException(422, "; ".join(texts)) from None
 
 
-def _refusal(person: Person | None) -> HTTPException:
+def _refusal(person: Person | None, right: Right) -> HTTPException:
+    """What is told to somebody who may not; no camera is named, since they may not have named it either."""
     if person is None:
         return HTTPException(401, "sign in, or show a token", {"www-authenticate": "Bearer"})
-    return HTTPException(
-        403, "change the password first" if person.must_change else f"{person.role} may not do this here"
-    )
+    if person.must_change:
+        why = "change the password first"
+    elif allowed_for_some(person, right):
+        why = "this takes somebody who sees the camera that it is about, or all of them"
+    else:
+        why = f"this takes the role {RIGHTS[right].least}; yours is {person.role}"
+    return HTTPException(403, why)
 
 
 def _query_of(endpoint: Endpoint, connection: HTTPConnection) -> dict[str, Any]:

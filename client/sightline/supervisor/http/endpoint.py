@@ -65,6 +65,7 @@ class Endpoint:
         gives: the type of the answer, as JSON.
         media: the answer's type where it is no JSON.
         sent: the type of what is sent; of what is no JSON, ``takes`` gets the ``text``.
+        versioned: it changes what has a version, which has to be named in ``If-Match``.
         max_body: bytes.
         long: the answer may take as long as the client reads on.
     """
@@ -79,6 +80,7 @@ class Endpoint:
     gives: Any = None
     media: str = ""
     sent: str = JSON_TYPE
+    versioned: bool = False
     max_body: int = MAX_BODY_BYTES
     long: bool = False
 
@@ -91,3 +93,8 @@ class Endpoint:
 def not_there(what: str) -> HTTPException:
     """The answer where there is nothing of that name."""
     return HTTPException(404, f"there is no {what}")
+
+
+def not_seen(camera: str) -> HTTPException:
+    """The answer to whoever asks for a camera that they do not see, whether or not there is one."""
+    return HTTPException(403, f"camera {camera!r} is not one of those that you see")

@@ -1,11 +1,13 @@
 """The API's description, as OpenAPI 3.1 has it, made of the endpoints themselves."""
 
+import json
 import re
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from sightline.access.rights import RIGHTS, Right
 from sightline.supervisor.http.endpoint import WEBSOCKET, Call, Endpoint
@@ -13,6 +15,13 @@ from sightline.supervisor.http.visitors import SAFE
 
 _REFERENCES = "#/components/schemas/{model}"
 _CONVERTERS = {"": "string", "float": "number", "int": "integer"}
+_IF_MATCH = {
+    "name": "If-Match",
+    "in": "header",
+    "required": True,
+    "schema": {"type": "string"},
+    "description": "The `version` that was read; 412: it has changed since.",
+}
 _PARAMETER = re.compile(r"\{(\w+)(?::(\w+))?\}")
 
 
@@ -40,9 +49,13 @@ def with_openapi(endpoints: Iterable[Endpoint]) -> list[Endpoint]:
     """The endpoints, and one more that gives their description."""
     all_of_them: list[Endpoint] = [*endpoints]
 
+    @cache  # it takes some tenths of a second, and whoever is not signed in may ask
+    def described() -> bytes:
+        return json.dumps(openapi(all_of_them), ensure_ascii=False).encode()
+
     def describe(_: Call) -> Response:
         """What this is: the API's description."""
-        return JSONResponse(openapi(all_of_them))
+        return Response(described(), media_type="application/json")
 
     all_of_them.append(
         Endpoint("GET", "/api/v1/openapi.json", Right.SIGN_IN, describe, media="application/json")
@@ -56,6 +69,8 @@ def _operation(endpoint: Endpoint, schemas: dict[str, Any]) -> dict[str, Any]:
         {"name": name, "in": "path", "required": True, "schema": {"type": _CONVERTERS[kind]}}
         for name, kind in _PARAMETER.findall(endpoint.path)
     ]
+    if endpoint.versioned:
+        parameters.append(_IF_MATCH)
     operation: dict[str, Any] = {"summary": endpoint.summary, "x-right": endpoint.right.value}
     if endpoint.takes is not None:
         schema = _schema(endpoint.takes, schemas)
