@@ -101,18 +101,23 @@ def show_event(viewer: Viewer, row: Mapping[str, Any], clip: Clip | None, *, key
     )
     if row["source"]:
         show_clip(clip, [event_key(with_epochs(row))], f"{title}, {moment}", key=key)
-    facts = {"Camera": row["source"] or PROGRAM, "Place": row["place"], "Class": row["item_class"]}
-    facts |= {"Direction": row["direction"] or "", "Lasted": _until(viewer, row), "": _value(row)}
-    facts["UTC"] = f"{row['event_time']:%Y-%m-%d %H:%M:%S}"
-    if row["unseen"]:
-        facts["Sure"] = "the passage itself was not seen: the track began or ended there"
-    if viewer.engineer:
-        facts["Track"] = str(row["track_id"] or "")
-        facts["Certain after"] = f"{(row['confirmed_time'] - row['event_time']).total_seconds():.1f} s"
-    st.html(theme.near_facts({name: text for name, text in facts.items() if text}))
+    st.html(theme.near_facts({name: text for name, text in facts_of(viewer, row).items() if text}))
     end_time = row["end_time"] and row["end_time"].timestamp()
     if link := viewer.recording.link(row["source"], time, end_time):
         st.link_button("Recording", link, icon=":material/play_circle:")
+
+
+def facts_of(viewer: Viewer, row: Mapping[str, Any]) -> dict[str, str]:
+    """What is known of an event, by what it is called; empty: nothing."""
+    facts = {"Camera": row["source"] or PROGRAM, "Place": row["place"], "Class": row["item_class"]}
+    facts |= {"Direction": row["direction"] or "", "Lasted": _until(viewer, row), "Measured": _value(row)}
+    facts["UTC"] = f"{row['event_time']:%Y-%m-%d %H:%M:%S}"
+    if row["unseen"]:
+        facts["Passage"] = "not seen itself: the track began or ended there"
+    if viewer.engineer:
+        facts["Track"] = str(row["track_id"] or "")
+        facts["Certain after"] = f"{(row['confirmed_time'] - row['event_time']).total_seconds():.1f} s"
+    return facts
 
 
 def show_track(viewer: Viewer, path: TrackPath, clip: Clip | None, *, key: str) -> None:

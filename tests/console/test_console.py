@@ -15,7 +15,8 @@ from dataclasses import asdict, replace
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as clock_time
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -32,7 +33,7 @@ import streamlit as st  # noqa: E402
 from streamlit.testing.v1 import AppTest  # noqa: E402
 from streamlit.util import calc_hash  # noqa: E402
 
-from console import charts, grid, stage_times, texts  # noqa: E402
+from console import charts, grid, happenings, stage_times, texts  # noqa: E402
 from console.api import Api, SupervisorAway  # noqa: E402
 from console.charts import Bars  # noqa: E402
 from console.console_options import console_options  # noqa: E402
@@ -41,6 +42,7 @@ from console.grid import Cover  # noqa: E402
 from console.pages import counts_page as counts  # noqa: E402
 from console.pages import events_page as events  # noqa: E402
 from console.pages import overview_page as overview  # noqa: E402
+from console.pages import people_page  # noqa: E402
 from sightline.access.rights import How, Person  # noqa: E402
 from sightline.config.recording_options import RecordingOptions  # noqa: E402
 from sightline.entities import SERVER_STAGES, STAGES, Role  # noqa: E402
@@ -959,3 +961,24 @@ def test_events_are_searched_and_filtered_and_come_page_by_page(
     assert [row["kind"] for row in parquet.read_table(io.BytesIO(stored)).to_pylist()] == [
         row["kind"] for row in rows
     ]
+
+
+def test_all_that_is_known_of_an_event_has_a_name() -> None:
+    viewer = SimpleNamespace(engineer=True, clock=lambda _: "12:00:47")
+    moment = datetime.fromtimestamp(T0, UTC)
+    row = {"source": "gate", "place": "yard", "item_class": "person", "track_id": 7, "unseen": True}
+    row |= {"event_time": moment, "confirmed_time": moment, "end_time": moment, "direction": None}
+    left = happenings.facts_of(cast(Any, viewer), row | {"kind": "leave", "value": 47.0})
+    entered = happenings.facts_of(cast(Any, viewer), row | {"kind": "enter", "value": None})
+    assert all(left) and left["Measured"] == "there for 47 s"
+    assert (entered["Lasted"], entered["Measured"]) == ("until 12:00:47", "")
+    assert entered["Passage"].startswith("not seen itself")
+
+
+def test_whoever_signed_in_without_a_password_is_no_longer_invited() -> None:
+    person = {"enabled": True, "expires_at": None, "locked_until": None, "must_change": False}
+    person |= {"has_password": False, "of_provider": False}
+    states = [
+        people_page.state_of(cast(Any, None), person | {"seen_at": seen_at}, T0)[0] for seen_at in (None, T0)
+    ]
+    assert states == ["invited", "open"]

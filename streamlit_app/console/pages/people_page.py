@@ -70,6 +70,8 @@ def state_of(viewer: Viewer, person: dict[str, Any], at: float) -> tuple[str, st
     if (locked := person["locked_until"]) is not None and locked > at:
         return "locked", "warn", f"Too many wrong passwords; until {viewer.clock(locked, '%H:%M')}."
     if not person["has_password"] and not person["of_provider"]:
+        if person["seen_at"] is not None:  # only the demo's link signs somebody in without one
+            return "open", "good", "There is no password: the demo's link signs in."
         return "invited", "warn", "There is no password yet: it is chosen by a link."
     message = "The password is changed at the next sign-in." if person["must_change"] else ""
     return "open", "good", message if ends is None else f"Until {viewer.clock(ends, '%Y-%m-%d')}. {message}"
