@@ -418,6 +418,49 @@ def test_what_would_make_an_admin_is_an_admins_to_change(front: Front, shop: Sho
     assert shop.plans == []
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"drift": {"folder": "/srv"}},
+        {"clips": {"folder": "/srv"}},
+        {"track_log": {"folder": "/srv"}},
+        {"stream": {"tls_ca_file": "/etc/shadow"}},
+        {"enabled": False, "view": {"folder": "/srv"}},
+    ],
+    ids=str,
+)
+def test_where_files_lie_is_an_admins_to_change(front: Front, shop: Shop, options: dict[str, Any]) -> None:
+    """An engineer of one camera had every picture and JSON file of a folder deleted, or any folder closed."""
+    path = "/api/v1/cameras/{}/config"
+    for name, status in (("engineer-of-gate", 403), ("engineer-of-all", 403), ("admin-of-all", 200)):
+        session = shop.people.session(name)
+        read = front.ask(path.format(GATE), session=session).json
+        match = {"If-Match": read["version"]}
+        for camera, written in ((GATE, read["written"]), ("new", {"url": "rtsp://h/"})):
+            if camera == GATE or name.endswith("all"):
+                body = {"value": {**written, **options}, "try_only": True}
+                answer = front.ask(path.format(camera), "PUT", body, session=session, headers=match)
+                assert answer.status == status, answer.body
+    [[group, [key]]] = [[group, [*keys]] for group, keys in options.items() if group != "enabled"]
+    assert answer.json["paths"] == [f"new: {group}.{key}"]
+
+
+@pytest.mark.parametrize(
+    ("section", "value"),
+    [("uploads", {"url": "file:///srv"}), ("models", {"repository": "/srv"}), ("canary", {"folder": "/srv"})],
+)
+def test_folders_of_the_program_are_an_admins_to_change(
+    front: Front, shop: Shop, section: str, value: dict[str, Any]
+) -> None:
+    session, path = shop.people.session("engineer-of-all"), f"/api/v1/config/{section}"
+    match = {"If-Match": front.ask(path, session=session).json["version"]}
+    answer = front.ask(path, "PUT", {"value": value}, session=session, headers=match)
+    assert answer.status == 403, answer.body
+    [key] = value
+    assert f"{section}.{key}" in answer.json["error"]
+    assert shop.plans == []
+
+
 def test_a_probe_tries_what_a_camera_may_have_and_nothing_else(front: Front, shop: Shop) -> None:
     session = shop.people.session("engineer-of-all")
     for url in ("file:///etc/passwd", "/etc/passwd", "http://10.0.0.1/", "gopher://x"):

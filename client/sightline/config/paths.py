@@ -1,11 +1,13 @@
 """Files and folders that a configuration names, and whether they are what it takes them for."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from sightline.config.camera import Camera
 from sightline.config.groups import Config
+from sightline.config.option_group import OptionGroup
+from sightline.config.upload_options import UploadOptions
 from sightline.errors import ConfigError
 
 MAX_NAME_BYTES = 255
@@ -53,6 +55,18 @@ def camera_path_problems(cameras: Mapping[str, Camera]) -> Iterator[ConfigError]
         for group, folder in folders.items():
             if folder:
                 yield from _problem(f"{group}.folder", _folder(folder), name)
+
+
+def named_paths(options: OptionGroup, names: Iterable[str], prefix: str = "") -> Iterator[tuple[str, Path]]:
+    """Files and folders that these options of a group name, and those below them, by their dotted keys."""
+    if isinstance(options, UploadOptions) and options.folder is not None:
+        yield f"{prefix}url", options.folder
+    for name in names:
+        value = getattr(options, name)
+        if isinstance(value, Path):
+            yield prefix + name, value
+        elif isinstance(value, OptionGroup):
+            yield from named_paths(value, type(value).model_fields, f"{prefix}{name}.")
 
 
 def _problem(key: str, text: str, camera: str | None = None) -> Iterator[ConfigError]:

@@ -19,7 +19,8 @@ from sightline.base.redact import redact
 from sightline.config import Camera, Config, LoadedConfig
 from sightline.config.groups import CameraOptions
 from sightline.config.loader import parse_text, read_text
-from sightline.config.option_group import Change, Effect
+from sightline.config.option_group import Change, Effect, OptionGroup
+from sightline.config.paths import named_paths
 from sightline.config.secret_text import masked_text, unmasked_text, without_new_secrets
 from sightline.config.yaml_edit import with_part
 from sightline.config.yaml_text import forget_texts, parse_yaml, secrets_folder
@@ -81,6 +82,7 @@ class Edit:
     changes: list[str]  # in sentences
     cameras: list[str]  # to which something happens
     sections: list[str]  # at the top of the file, that differ from what is in force
+    paths: list[str]  # options that name another file or folder of the machine than what is in force
     difference: str  # of the texts, as ``diff -u`` writes it
     version: str  # of the file afterwards
 
@@ -254,6 +256,7 @@ class Control:
         config = self._checked(whole, known)
         kept, secrets = without_new_secrets(whole, old, name)
         new, now = config.options, self._config.options
+        paths = _changed_paths(self._config, config)
         sections = [name for name in Config.model_fields if getattr(new, name) != getattr(now, name)]
         if try_only:
             plan = make_plan(self._config, self._complete(config), self._started)
@@ -262,7 +265,7 @@ class Control:
                 plan = self._write(kept, by, known)
         lines, cameras = [redact(line) for line in plan.lines()], [*plan.steps]
         seen = difference(masked_text(old, name), masked_text(kept, name))
-        return Edit(lines, cameras, sections, seen, self._version(old if try_only else kept))
+        return Edit(lines, cameras, sections, paths, seen, self._version(old if try_only else kept))
 
     def _write(self, text: str, by: str, known: Iterable[ConfigError] = ()) -> Plan:
         config = self._checked(text, known)
@@ -385,6 +388,21 @@ class Control:
 
     def _record(self, by: str, outcome: str, lines: list[str]) -> None:
         self._last = {"time": time.time(), "by": by, "outcome": outcome, "changes": lines}
+
+
+def _changed_paths(old: LoadedConfig, new: LoadedConfig) -> list[str]:
+    """The options that name another file or folder of the machine than before; of a new camera: its own."""
+    groups: list[tuple[str, Iterable[str], OptionGroup, OptionGroup]] = [
+        ("", Config.model_fields, old.options, new.options)
+    ]
+    for name, camera in new.cameras.items():
+        groups.append((f"{name}: ", CameraOptions.model_fields, old.cameras.get(name, new.options), camera))
+    changed = []
+    for whose, names, was, now in groups:
+        before, after = dict(named_paths(was, names)), dict(named_paths(now, names))
+        keys = (key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
+        changed += [f"{whose}{key}" for key in sorted(keys)]
+    return changed
 
 
 def _written(text: str, name: str, path: Iterable[str]) -> Any:
