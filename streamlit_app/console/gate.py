@@ -1,8 +1,10 @@
 """What stands before every page of the console: nobody gets one who is not signed in."""
 
+import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, MutableMapping
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -15,18 +17,21 @@ from console.console_options import SupervisorPort
 from console.proxy import PREFIXES, Proxy, refuse, wants_page
 from console.texts import AWAY, AWAY_REMEDY, CLOSED, CLOSED_REMEDY, CROWDED, CROWDED_REMEDY, UNUSABLE, safe
 from sightline.access.attempts import network_of
-from sightline.access.rights import How
+from sightline.access.rights import How, Person
 from sightline.entities import Role
 from sightline.errors import ConfigError
 from sightline.supervisor.http.api_wall import WALL_PAGE
 from sightline.supervisor.http.door import LONG
 from sightline.supervisor.http.http_server import MAX_CONNECTIONS
+from sightline.supervisor.http.open_socket import POLICY
 from sightline.supervisor.http.visitors import address_of, is_from_here
 
 log = logging.getLogger(__name__)
 
 HEALTH = "/_stcore/health"  # for probes
 MAX_OF_ONE = MAX_CONNECTIONS // 2  # requests and WebSockets under way that one address may have
+ASK_S = 5.0  # whether whoever has a page open is still signed in
+LEAVE_S = 10.0  # a page that asks itself has gone to the sign-in by then
 _ONLY_READ = frozenset({"GET", "HEAD"})
 #: Of every answer of our own; Streamlit's pages need scripts and styles that stand in them.
 _HEADERS = {
@@ -88,14 +93,20 @@ class Gate:
             if not here and await run_in_threadpool(accounts_are_off, port):
                 return _closed
             return self._proxy
-        person = await run_in_threadpool(Api.of(port, connection.cookies, address).person)
+        asked = Api.of(port, connection.cookies, address)
+        person = await run_in_threadpool(asked.person)
         if person is not None and person.role is Role.DISPLAY:
             return _to_wall
         if person is not None and not person.must_change and (here or person.how is not How.NOTHING):
-            return self._give_page
+            return partial(self._give_page, partial(_is_still_here, asked, person))
         return _closed if await run_in_threadpool(accounts_are_off, port) else _to_sign_in
 
-    async def _give_page(self, scope: _Message, receive: Any, send: Any) -> None:
+    async def _give_page(
+        self, is_still_here: Callable[[], bool], scope: _Message, receive: Any, send: Any
+    ) -> None:
+        if scope["type"] == "websocket":
+            await _while_here(self._app, is_still_here, scope, receive, send)
+            return
         if scope.get("method", "GET") not in _ONLY_READ:  # Streamlit would keep what is sent in memory
             await refuse(scope, receive, send, 405, "Nothing is taken here.")
             return
@@ -106,6 +117,48 @@ class Gate:
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
+
+
+async def _while_here(
+    app: Any, is_still_here: Callable[[], bool], scope: _Message, receive: Any, send: Any
+) -> None:
+    """Let a page's WebSocket be open until the sign-in ends, whatever the page does then."""
+    ended = asyncio.create_task(_until_ended(is_still_here))
+
+    async def receive_while_here() -> _Message:
+        coming = asyncio.ensure_future(receive())
+        try:
+            await asyncio.wait((coming, ended), return_when=asyncio.FIRST_COMPLETED)
+            if coming.done():
+                message: _Message = coming.result()
+                return message
+        finally:
+            coming.cancel()
+        await send({"type": "websocket.close", "code": POLICY, "reason": "the sign-in has ended"})
+        return {"type": "websocket.disconnect", "code": POLICY}
+
+    async def send_while_here(message: _Message) -> None:
+        if not ended.done():  # it may be closed already, and what is said then is an error
+            await send(message)
+
+    try:
+        await app(scope, receive_while_here, send_while_here)
+    finally:
+        ended.cancel()
+
+
+async def _until_ended(is_still_here: Callable[[], bool]) -> None:
+    while await run_in_threadpool(is_still_here):
+        await asyncio.sleep(ASK_S)
+    await asyncio.sleep(LEAVE_S)
+
+
+def _is_still_here(asked: Api, person: Person) -> bool:
+    """Whether it is still the same person, with the same rights; while nobody can tell, it is."""
+    try:
+        return asked.person() == person
+    except SupervisorAway:
+        return True
 
 
 async def _closed(scope: _Message, receive: Any, send: Any) -> None:

@@ -288,10 +288,13 @@ def row_class(tone: str) -> str:
     return f"{tone}-row" if tone in {"bad", "warn"} else ""
 
 
-def downloads(page: str, note: str, make: Callable[[str], bytes], start: float, *, columns: str) -> None:
+def downloads(
+    viewer: Viewer, page: str, note: str, make: Callable[[str], bytes], start: float, *, columns: str
+) -> None:
     """The line under a table of rows: a note at the left, all rows as files at the right.
 
     Args:
+        viewer: who gets the files, if they are still here when they ask for them.
         page: names the files and the buttons' keys.
         note: HTML.
         make: makes a file of a form of :data:`FORMS`, when its button is pressed.
@@ -304,7 +307,7 @@ def downloads(page: str, note: str, make: Callable[[str], bytes], start: float, 
     for form, kind in MIME.items():
         buttons.download_button(
             form,
-            data=partial(make, form),
+            data=partial(_made_for, viewer, make, form),
             file_name=f"sightline-{page}-{datetime.fromtimestamp(start, UTC):%Y%m%dT%H%MZ}.{form.lower()}",
             mime=kind,
             icon=":material/download:",
@@ -312,6 +315,13 @@ def downloads(page: str, note: str, make: Callable[[str], bytes], start: float, 
             key=f"download_{page}_{form}",
             help=f"UTC, {columns}.",
         )
+
+
+def _made_for(viewer: Viewer, make: Callable[[str], bytes], form: str) -> bytes:
+    """A file, with the rights of now: a button may be pressed long after it was shown."""
+    if not viewer.is_still_here():
+        raise PermissionError("the sign-in has ended")
+    return make(form)
 
 
 def exactly(time_: float, viewer: Viewer) -> str:

@@ -8,7 +8,7 @@ import json
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -135,7 +135,12 @@ async def pages(scope: Any, receive: Any, send: Any) -> None:
         socket = WebSocket(scope, receive, send)
         await socket.accept()
         await socket.send_text("a page")
-        await socket.close()
+        if "stay" in socket.query_params:
+            with suppress(WebSocketDisconnect):
+                while True:
+                    await socket.send_text(await socket.receive_text())
+        else:
+            await socket.close()
     else:
         await PlainTextResponse("a page")(scope, receive, send)
 
@@ -235,6 +240,24 @@ def test_whoever_signs_in_here_gets_pages_until_the_sign_in_ends(console: Consol
     assert console.ask("/counts", session=given.session, **PAGE).status == 303
     with pytest.raises(InvalidStatus, match="403"):
         console.socket("/_stcore/stream", given.session)
+
+
+def test_a_page_that_stays_open_ends_with_its_sign_in(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever kept the socket, and not the page, went on asking with the rights of before."""
+    monkeypatch.setattr(gate, "ASK_S", 0.05)
+    monkeypatch.setattr(gate, "LEAVE_S", 0.1)
+    with console.socket("/_stcore/stream?stay=1", console.people.session("Anna")) as socket:
+        assert socket.recv() == "a page"
+        time.sleep(0.5)
+        socket.send("still here")
+        assert socket.recv() == "still here"
+        console.people.accounts.set_cameras("Anna", ["gate"], ROOT)
+        with pytest.raises(ConnectionClosed) as closed:
+            socket.recv(timeout=20)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1008
 
 
 @pytest.mark.parametrize("session", ["forged", "x" * 600, '"', "é"])

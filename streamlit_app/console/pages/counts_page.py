@@ -438,9 +438,8 @@ def _show_table(viewer: Viewer, connection: Connection, choice: CountChoice) -> 
     note = f"The newest {theme.TABLE_ROWS} rows; the files have all. " if len(rows) > theme.TABLE_ROWS else ""
     note += f"Times in {safe(viewer.zone.key)}. {choice.split.note}"
     make = partial(make_file, viewer.database, choice)
-    theme.downloads(
-        "counts", note, make, choice.span.start, columns=f"columns {', '.join(columns_of(choice))}"
-    )
+    described = f"columns {', '.join(columns_of(choice))}"
+    theme.downloads(viewer, "counts", note, make, choice.span.start, columns=described)
 
 
 def make_file(database: Database, choice: CountChoice, form: str) -> bytes:

@@ -63,7 +63,7 @@ def show(viewer: Viewer, connection: Connection) -> None:
         note = f"Times in {safe(viewer.zone.key)}. The files have all events that were found"
         note += f", the newest {number(CSV_ROWS)} at most."
         make = partial(make_file, viewer.database, viewer.cameras, search, viewer.recording)
-        theme.downloads("events", note, make, search.between[0], columns="columns as in the database")
+        theme.downloads(viewer, "events", note, make, search.between[0], columns="columns as in the database")
 
 
 def _choose(viewer: Viewer, connection: Connection, names: list[str]) -> EventSearch | None:
