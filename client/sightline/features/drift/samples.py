@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from sightline.base.file_times import stamp
+from sightline.base.file_times import captured_time, stamp
 from sightline.config.groups import DriftOptions
 from sightline.entities import Detections
 from sightline.features.kept_files import make_private_folder, trim, write_private
@@ -139,10 +139,14 @@ class Samples:
 
     def delete_all(self) -> None:
         """Consent was withdrawn, or never given: nothing stays."""
-        if not self._folder.is_dir():
+        if not (self._folder / LEDGER).exists():  # then nothing there is of ours
             return
-        samples = [path for path in self._folder.iterdir() if path.suffix in {".jpg", ".json", ".new"}]
-        for path in samples:  # the ledger too
+        samples = [
+            path
+            for path in self._folder.iterdir()
+            if path.suffix in {".jpg", ".json", ".new"} and captured_time(path) is not None
+        ]
+        for path in (*samples, self._folder / LEDGER):
             path.unlink(missing_ok=True)
         number, text = sum(path.suffix == ".jpg" for path in samples), "sampled pictures deleted"
         log.warning("camera %s: no consent to keep pictures: %d %s", self._source, number, text)

@@ -12,7 +12,7 @@ import numpy as np
 
 from sightline.analysis.classes import class_name
 from sightline.analysis.pairing import BoxPairs, pair_boxes
-from sightline.base.file_times import stamp
+from sightline.base.file_times import captured_time, stamp
 from sightline.base.letterbox import split_i420
 from sightline.base.logs import WarnOnce
 from sightline.config import Camera
@@ -74,7 +74,8 @@ class Recorder:
         self._warnings = WarnOnce(log)
         if not self._consent:  # or not any more
             for path in self._folder.glob("*.jpg"):
-                path.unlink(missing_ok=True)
+                if captured_time(path) is not None:
+                    path.unlink(missing_ok=True)
 
     def update(self, camera: Camera) -> None:
         """Other options of the same camera; any thread. An episode is of one set of options or void."""
