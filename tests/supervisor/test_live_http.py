@@ -538,6 +538,26 @@ def test_one_person_takes_a_quarter_of_the_places_and_leaves_the_others_to_other
         until(lambda: world.status("/live/grid.mjpg?camera=a&camera=b%20c", greedy) == 200, 10)
 
 
+def test_one_person_has_few_different_grids_and_a_wall_as_many_screens_as_there_are(
+    people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One display's token drew fifty grids of 36 places, five times a second each: more than two cores."""
+    monkeypatch.setattr(api_live, "MAX_GRIDS", 2)
+    greedy, other = (people.tokens.create(name, Role.VIEWER, ROOT, days=1) for name in ("greedy", "other"))
+    with world_of(known(people)) as world:
+        with ExitStack() as stack:
+            for count in (1, 2, 2, 1, 2):
+                path = "/live/grid.mjpg?" + "&".join(["camera=a"] * count)
+                connection = stack.enter_context(closing(world.ask(path, greedy)))
+                assert connection.getresponse().status == 200
+            with closing(world.ask("/live/grid.mjpg?camera=a&overlay=0", greedy)) as connection:
+                answer = connection.getresponse()
+                assert (answer.status, answer.headers["Retry-After"]) == (429, "10")
+                assert b"may have 2 different ones open" in answer.read()
+            assert world.status("/live/grid.mjpg?camera=a&overlay=0", other) == 200
+        until(lambda: world.status("/live/grid.mjpg?camera=a&overlay=0", greedy) == 200, 10)
+
+
 def test_garbage_on_a_live_connection_ends_that_one_alone(world: World) -> None:
     with world.connect("/live/a.mjpg") as wild, world.connect("/live/a.mjpg") as calm:
         until(lambda: world.live.viewers.total() == 2, 5)

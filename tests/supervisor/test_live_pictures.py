@@ -311,6 +311,37 @@ def test_viewers_of_the_same_cameras_share_one_grid_and_leave_nothing_behind(
     asyncio.run(look())
 
 
+def test_many_grids_have_fewer_pictures_and_take_no_more_of_the_machine(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawing, most, made = 0, 0, 0
+
+    def compose(*_: Any) -> bytes:
+        nonlocal drawing, most, made
+        drawing += 1
+        most, made = max(most, drawing), made + 1
+        time.sleep(0.05)
+        drawing -= 1
+        return b""
+
+    monkeypatch.setattr(live_grid, "compose", compose)
+    monkeypatch.setattr(live_grid, "STALE_S", 0.04)  # each draws as often as it may
+    monkeypatch.setattr(live_grid, "FPS", 1000)
+
+    async def look() -> None:
+        grid = LiveGrid(world.live)
+        viewers = [grid.watch(["a"] * count, Variant.SMALL) for count in range(1, 9)]
+        waiting = [asyncio.create_task(anext(viewer)) for viewer in viewers]
+        await asyncio.sleep(2.0)
+        await within(asyncio.gather(*waiting))
+        for viewer in viewers:
+            await viewer.aclose()
+
+    asyncio.run(look())
+    assert most == 1
+    assert 8 <= made <= 8 + 2.5 * live_grid.CORE_SHARE / 0.05, "one each, and the rest within the share"
+
+
 @pytest.mark.parametrize("turns", range(12))
 def test_the_last_viewer_of_a_grid_goes_as_a_picture_comes(
     world: World, monkeypatch: pytest.MonkeyPatch, turns: int

@@ -16,6 +16,8 @@ from sightline.supervisor.live_pictures import LivePictures, Shown
 
 WIDTH, HEIGHT = 1280, 720
 FPS = 5.0
+#: Of a core, that all grids together may take: many have fewer pictures, and leave the rest to the analysis.
+CORE_SHARE = 0.5
 STALE_S = 10.0  # a camera without a newer picture is left out: it would look as if all were quiet
 _BLACK = 16
 
@@ -37,6 +39,7 @@ class LiveGrid:
         self._live = live
         self._walls: dict[tuple[tuple[str, ...], Variant], _Wall] = {}
         self._numbers = count(1)
+        self._turn = asyncio.Semaphore(1)  # one is drawn at a time
 
     async def watch(self, cameras: Sequence[str], variant: Variant) -> AsyncGenerator[Shown]:
         """Pictures of 1280x720, in rows from left to right, at most five a second; close it.
@@ -81,12 +84,15 @@ class LiveGrid:
                 came.clear()
                 now_s = time.monotonic()
                 fresh = {name: shown for name, shown in newest.items() if now_s - shown.came_s < STALE_S}
-                picture = await asyncio.to_thread(compose, cameras, fresh)
+                async with self._turn:
+                    began_s = time.monotonic()
+                    picture = await asyncio.to_thread(compose, cameras, fresh)
+                    took_s = time.monotonic() - began_s
                 header = {"width": WIDTH, "height": HEIGHT}
                 wall.newest = Shown(next(self._numbers), header, picture, now_s)
                 changed, wall.changed = wall.changed, asyncio.Event()
                 changed.set()
-                await asyncio.sleep(1 / FPS)
+                await asyncio.sleep(max(1 / FPS, took_s * len(self._walls) / CORE_SHARE))
         finally:
             for follower in followers:
                 follower.cancel()

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AbstractContextManager, ExitStack, aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, aclosing, contextmanager
 from functools import partial
 from typing import Any, Literal
 
@@ -13,17 +13,18 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from sightline.access.rights import Right
+from sightline.access.rights import Caller, Right
 from sightline.entities import Variant
 from sightline.errors import StoreUnavailable
 from sightline.supervisor.http.endpoint import WEBSOCKET, Call, Endpoint, Taken, not_seen, not_there
 from sightline.supervisor.http.open_socket import ASK_S, LATER, POLICY, converse
-from sightline.supervisor.http.seats import Seats
+from sightline.supervisor.http.seats import Kinds, Seats
 from sightline.supervisor.live_grid import LiveGrid
 from sightline.supervisor.live_pictures import MAX_VIEWERS, LivePictures, Shown
 
 FIRST_S = 5.0  # a single picture waits for so long
 MAX_GRID = 36
+MAX_GRIDS = 16  # different ones of one person: each is drawn anew
 BOUNDARY = "sightline-picture"
 MULTIPART = "multipart/x-mixed-replace"
 
@@ -63,7 +64,7 @@ class LiveApi:
 
     def __init__(self, live: LivePictures, still_allowed: Callable[[Call], Awaitable[bool]]) -> None:
         self._live, self._still_allowed = live, still_allowed
-        self._grid, self._seats = LiveGrid(live), Seats(MAX_VIEWERS)
+        self._grid, self._seats, self._grids = LiveGrid(live), Seats(MAX_VIEWERS), Kinds(MAX_GRIDS)
 
     def endpoints(self) -> list[Endpoint]:
         """All of them; the grid's is before a camera of that name."""
@@ -88,8 +89,13 @@ class LiveApi:
                 raise not_seen(camera)
             self._check(camera)
         variant = Variant.SMALL_OVERLAY if query.overlay else Variant.SMALL
-        seats = self._seats.taken(call.caller, len({*query.camera}))
+        seats = self._seats_of_grid(call.caller, query.camera, variant)
         return self._stream(call, self._grid.watch(query.camera, variant), seats)
+
+    @contextmanager
+    def _seats_of_grid(self, caller: Caller, cameras: tuple[str, ...], variant: Variant) -> Iterator[None]:
+        with self._grids.taken(caller, (cameras, variant)), self._seats.taken(caller, len({*cameras})):
+            yield
 
     async def _one(self, call: Call) -> Response:
         """A camera's pictures, until the viewer goes."""
