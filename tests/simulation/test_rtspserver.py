@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import stat
 import subprocess
@@ -20,6 +22,7 @@ from sightline.errors import ServerError
 from sightline.simulation import rtsp_player, rtsp_server
 from sightline.simulation.rtsp_server import RtspServer, copy_at_fps, find_go2rtc, player
 from support.camera_world import make_clip
+from support.waiting import until
 
 
 @pytest.fixture
@@ -162,6 +165,22 @@ def test_a_player_sends_each_frame_at_once():
         assert not end.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         rtsp_player._send_at_once()
         assert end.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+@pytest.mark.rtsp
+def test_a_server_that_has_ended_is_started_again_where_it_was(tmp_path):
+    clip = make_clip(tmp_path / "clip.mp4", 10)
+    with RtspServer({"cam": clip}, media=True) as server:
+        url, media = server.url("cam"), dict(server.media)
+        assert not server.revive()
+        os.kill(server.pid, signal.SIGKILL)
+        until(lambda: not server.running, 10)
+        assert server.revive()
+        assert (server.url("cam"), server.media) == (url, media)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(media["url"].removeprefix("unix:"))
+        with av.open(url, options={"rtsp_transport": "tcp"}, timeout=20) as camera:
+            assert next(camera.demux(video=0)).size
 
 
 @pytest.mark.rtsp

@@ -33,7 +33,12 @@ from support.media_mtx import ANSWER, FILES, MediaMtxStandIn, session_names
 from support.people import ROOT, People, people_of
 from support.waiting import until
 
-OFFER = b"v=0\r\noffer"
+LINES = [
+    *("v=0", "o=- 1 1 IN IP4 127.0.0.1", "s=-", "t=0 0", "m=video 9 UDP/TLS/RTP/SAVPF 96", "a=mid:0"),
+    *("a=recvonly", "a=rtpmap:96 H264/90000", "a=ice-ufrag:abcd", "a=ice-pwd:abcdefghabcdefghabcdefgh"),
+    *("a=fingerprint:sha-256 AA:BB", "a=candidate:1 1 udp 2113937151 127.0.0.1 9 typ host"),
+]
+OFFER = "\r\n".join([*LINES, ""]).encode()
 SDP = {"Content-Type": "application/sdp"}
 CAMERAS: dict[str, Any] = {
     "gate": {"url": "rtsp://u:hunter2@h/main", "sub_url": "rtsp://u:hunter2@h/sub"},
@@ -288,4 +293,22 @@ def test_what_is_no_offer_is_refused(world: World) -> None:
     assert ask("/live/gate/whep", "POST", b"\xff", token=token, headers=SDP).status == 400
     assert ask("/live/gate/whep", "POST", token=token, headers=SDP).status == 422
     assert ask("/live/gate/whep", "POST", b"x" * 70_000, token=token, headers=SDP).status == 413
+
+
+@pytest.mark.parametrize(
+    "part", ["v=", "m=", "a=mid", "a=rtpmap", "a=ice-ufrag", "a=ice-pwd", "a=fingerprint"]
+)
+def test_what_is_no_offer_of_a_browser_does_not_reach_the_media_server(world: World, part: str) -> None:
+    """A few such offers a second ended go2rtc, and with it every camera of the demo."""
+    token = world.people.tokens.create("t", Role.VIEWER, ROOT, days=1)
+    kept = [line for line in LINES if not line.startswith(part)]
+    for lines in (
+        kept,
+        [*LINES, *9 * LINES[4:]],
+        [*LINES, "m=audio 9 UDP/TLS/RTP/SAVPF 0"],
+        [*LINES, "a=candidate:x"],
+    ):
+        sent = "\r\n".join([*lines, ""]).encode()
+        assert world.front.ask("/live/gate/whep", "POST", sent, token=token, headers=SDP).status == 422
+    assert world.mtx.offers == []
     assert world.mtx.asked == []

@@ -121,8 +121,7 @@ def run_demo(arguments: argparse.Namespace) -> int:
         url, deadline_s = f"http://127.0.0.1:{arguments.port}", time.monotonic() + READY_S
         ready = False
         while not stop.wait(0.3):
-            triton.check()
-            sightline.check()
+            check_parts(rtsp, triton, sightline)
             check_running(console, "the console", console_log)
             if not ready:
                 if problem := why_not_ready(url, sightline):
@@ -133,6 +132,14 @@ def run_demo(arguments: argparse.Namespace) -> int:
                 tell_ready(sightline, url, folder)
         say("stopping")
     return 0
+
+
+def check_parts(rtsp: RtspServer, triton: TritonServer, sightline: SightlineProcess) -> None:
+    """See that all of them run; the RTSP server is started again, since cameras come back as well."""
+    if rtsp.revive():
+        say("cameras: the RTSP server had ended; it runs again")
+    triton.check()
+    sightline.check()
 
 
 def alert_rules(cameras: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -131,6 +131,8 @@ class RtspServer:
         self._parts = contextlib.ExitStack()  # the process and its log
         self.port = port
         self._has_media = media
+        self._options: dict[str, Any] = {}  # go2rtc's, and the socket at which it is asked for media
+        self._socket: Path | None = None
         self.media: dict[str, str] = {}  # the options of ``media`` by which it is found, while it runs
 
     def __enter__(self) -> "RtspServer":
@@ -174,6 +176,15 @@ class RtspServer:
         self._process = None
         self._parts.close()
 
+    def revive(self) -> bool:
+        """Start it again where it was, if it has ended by itself, and say so; ``ServerError``: it cannot."""
+        if self.running:
+            return False
+        if self._socket is not None:
+            self._socket.unlink(missing_ok=True)
+        self._launch(find_go2rtc())
+        return True
+
     def _start_on(self, binary: Path) -> None:
         options: dict[str, Any] = {
             "app": {"modules": ["rtsp", "exec", "http"]},
@@ -182,16 +193,21 @@ class RtspServer:
             "streams": self._sources,
         }
         if self._has_media:
-            path = f"{self._parts.enter_context(tempfile.TemporaryDirectory(prefix='sightline-'))}/api"
+            folder = self._parts.enter_context(tempfile.TemporaryDirectory(prefix="sightline-"))
+            self._socket = path = Path(folder) / "api"
             udp = f"{HOST}:{free_port()}"
             options["app"]["modules"] += ["api", "webrtc", "hls"]
-            options["api"] |= {"unix_listen": path, "allow_paths": list(_MEDIA_PATHS)}
+            options["api"] |= {"unix_listen": str(path), "allow_paths": list(_MEDIA_PATHS)}
             options["webrtc"] = {"listen": udp, "ice_servers": [], "filters": {"loopback": True}}
             self.media = {"kind": "go2rtc", "url": f"unix:{path}"}
-        # But for that socket nothing of it has a name on the disk, so a kill leaves nothing there.
+        self._options = options
+        self._launch(binary)
+
+    def _launch(self, binary: Path) -> None:
+        # But for its socket nothing of it has a name on the disk, so a kill leaves nothing there.
         log = self._parts.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  it is
         command = [str(binary), "-c", "/dev/stdin"]
-        self._process = spawn(command, log, folder=Path("/"), first_line=json.dumps(options))
+        self._process = spawn(command, log, folder=Path("/"), first_line=json.dumps(self._options))
         self._parts.callback(terminate, self._process, STOP_TIMEOUT_S)
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline:
@@ -200,7 +216,8 @@ class RtspServer:
                 lines = " / ".join(text.strip().splitlines()[-3:])
                 raise ServerError(f"the RTSP server did not start on port {self.port}: {lines}")
             with socket.socket() as probe:
-                if "[rtsp] listen" in text and probe.connect_ex((HOST, self.port)) == 0:
+                listens = "[rtsp] listen" in text and (self._socket is None or self._socket.exists())
+                if listens and probe.connect_ex((HOST, self.port)) == 0:
                     return
             time.sleep(0.02)
         raise ServerError(f"the RTSP server did not listen on port {self.port} within {START_TIMEOUT_S:g} s")

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hmac
 import logging
+import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable
@@ -35,6 +36,17 @@ ASK_S = 5.0  # whether whoever watches may still do so
 MAX_SESSIONS = 256
 AT_ONCE = 16  # requests to the media server
 _AGAIN = {"Retry-After": "5"}
+MAX_MEDIA = 8  # sections of an offer; a browser that wants video and sound has two
+#: What an offer of a browser has, in one place or another, and what each of its sections has.
+_OF_AN_OFFER = (
+    r"m=video [1-9]",
+    r"a=rtpmap:\d+ [\w-]+/90000",
+    r"a=fingerprint:\S",
+    r"a=ice-ufrag:\S",
+    r"a=ice-pwd:\S",
+)
+_OF_A_SECTION = re.compile(r"^a=mid:\S", re.MULTILINE)
+_CANDIDATE = re.compile(r"a=candidate:\S+ \d+ \w+ \d+ \S+ \d+ typ \w+")
 T = TypeVar("T")
 
 
@@ -135,6 +147,8 @@ class MediaApi:
     async def _offer(self, call: Call) -> Response:
         """A camera's own video by WebRTC (WHEP): an SDP offer is answered."""
         camera, server = self._source(call.camera)
+        if not is_offer(call.taken.text):
+            raise HTTPException(422, "is no SDP offer of somebody who wants video")
         if len(self._sessions) >= MAX_SESSIONS:
             raise HTTPException(503, "too many watch already", _AGAIN)
         name = secrets.token_hex(12)
@@ -236,3 +250,16 @@ class MediaApi:
             password = base64.b64encode(hmac.digest(key, user.encode(), "sha1")).decode()
             servers.append(IceServer(turn.urls, user, password))
         return servers
+
+
+def is_offer(sdp: str) -> bool:
+    """Whether it is an SDP offer as browsers make it: media servers are not always prepared for others."""
+    head, *sections = re.split(r"^(?=m=)", sdp.replace("\r\n", "\n"), flags=re.MULTILINE)
+    candidates = (line for line in sdp.splitlines() if line.startswith("a=candidate"))
+    return (
+        head.startswith("v=0\n")
+        and 0 < len(sections) <= MAX_MEDIA
+        and all(re.search(rf"^{part}", sdp, re.MULTILINE) for part in _OF_AN_OFFER)
+        and all(map(_OF_A_SECTION.search, sections))
+        and all(map(_CANDIDATE.match, candidates))
+    )
