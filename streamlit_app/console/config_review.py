@@ -11,7 +11,7 @@ import yaml
 
 from console import theme
 from console.api import Api, ApiRefused, SupervisorAway
-from console.texts import safe
+from console.texts import plain, safe
 from console.viewer import Viewer
 from sightline.config.yaml_edit import GONE
 
@@ -110,9 +110,9 @@ def review(viewer: Viewer, proposal: Proposal) -> None:
         st.query_params.from_dict(dict(proposal.then))
         st.rerun()
     theme.require_viewer(viewer)
-    st.markdown(f"**{proposal.title}**")
+    st.markdown(f"**{plain(proposal.title)}**")
     if told := st.session_state.pop("change_refused", ""):
-        st.error(told, icon=":material/block:")
+        st.error(plain(told), icon=":material/block:")
     with theme.trying():
         undoes = proposal.method == "POST"
         now = _whole(viewer.api) if undoes else read_part(viewer.api, proposal.path)

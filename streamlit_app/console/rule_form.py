@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 
 from console.config_review import Edits
-from console.texts import safe
+from console.texts import plain
 from console.week_hours import DAY_NAMES, clock_of, hours_as_written, hours_in_words, hours_of
 from sightline.config.alerts import MESSAGE_FIELDS, AlertRule, Day, Severity
 from sightline.config.yaml_edit import GONE
@@ -181,7 +181,7 @@ def _say_when_loitering(rule: Mapping[str, Any], choices: Choices) -> None:
     if EventKind.LOITER not in rule["kinds"] or not choices.places:
         return
     if told := zones_in_words(rule, choices):
-        st.caption(safe(f"Loitering: {told}. A zone's time is set on its camera's page."))
+        st.caption(plain(f"Loitering: {told}. A zone's time is set on its camera's page."))
     else:
         remedy = "Open the camera under Cameras, choose the zone, and write its “Loitering after”."
         st.warning(f"No zone there has a time for loitering, so nobody would ever be told. {remedy}")

@@ -9,7 +9,7 @@ import streamlit as st
 from console import grid
 from console.api import Api, SupervisorAway
 from console.console_options import ConsoleOptions
-from console.texts import seen_text
+from console.texts import plain, seen_text
 from console.viewer import Viewer, now
 from sightline.access.rights import How, Person
 from sightline.entities import Role
@@ -46,8 +46,8 @@ def choose_viewer(person: Person, api: Api, options: ConsoleOptions) -> Viewer:
         text = "Latencies, stages, transport and model."
         engineer = st.toggle("Technical details", sees_details(person), key="engineer", help=text)
         sound = st.toggle("Sound when an alert is new", value=False, key="sound")
-        st.caption(database.label)
-    with menus.popover(person.name, icon=":material/person:", width="content"):
+        st.caption(plain(database.label))
+    with menus.popover(plain(person.name), icon=":material/person:", width="content"):
         _show_person(person, api)
     return Viewer(
         person=person,
@@ -72,14 +72,14 @@ def _show_person(person: Person, api: Api) -> None:
         st.caption("Accounts are switched off: whoever sits at this machine may do everything.")
         return
     st.text(f"{person.name}, {person.role}")
-    st.caption(f"Sees {seen_text(person.cameras)}.".replace("_", r"\_"))
+    st.caption(f"Sees {plain(seen_text(person.cameras))}.")
     if person.how is How.PASSWORD:
         st.link_button("Change the password", "/auth/sign-in", icon=":material/key:", width="stretch")
     if st.button("Sign out", key="sign_out", icon=":material/logout:", width="stretch"):
         try:
             api.sign_out()
         except SupervisorAway as error:
-            st.error(str(error))
+            st.error(plain(error))
         else:
             st.rerun()
 

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import streamlit as st
 
 from console import theme
+from console.texts import plain
 from console.viewer import Viewer
 
 TIMEOUT_S = 75.0  # the first stream, what the camera tells of others, and these
@@ -19,7 +20,7 @@ def show_tried(label: str, seen: Mapping[str, Any], *, width: int = 480) -> None
     facts = _facts(seen)
     if errors := seen["decode_errors"]:
         facts += f", {errors} decode errors"
-    st.success(f"{label}: {facts}", icon=":material/check_circle:")
+    st.success(plain(f"{label}: {facts}"), icon=":material/check_circle:")
     st.image(b64decode(seen["picture"]), width=width, alt=f"{label}: what the camera sees")
 
 
@@ -50,7 +51,7 @@ def offer_streams(viewer: Viewer, url: str, *, look: bool, main_key: str, sub_ke
     for label, item in zip(labels, streams, strict=True):
         with row.container(width=340):
             show_tried(label, item["stream"], width=320)
-            st.caption(item["url"] or "as it is written above")
+            st.caption(plain(item["url"] or "as it is written above"))
     names = [f"{label}: {_facts(item['stream'])}" for label, item in zip(labels, streams, strict=True)]
     places = range(len(streams))
     line = st.container(horizontal=True, vertical_alignment="bottom", gap="small")

@@ -1,5 +1,6 @@
-"""Numbers and times formatted for people. Text from the database goes through ``safe``."""
+"""Numbers and times formatted for people. Others' text goes through ``safe`` or ``plain``."""
 
+import re
 from collections.abc import Iterable
 from html import escape
 
@@ -77,6 +78,11 @@ def happened(kind: str, place: str, item_class: str, direction: str | None = Non
 def safe(text: object) -> str:
     """``text`` without credentials, for use inside HTML."""
     return escape(redact(text), quote=True)
+
+
+def plain(text: object) -> str:
+    """``text`` without credentials, for labels and messages, which take Markdown."""
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", redact(text))
 
 
 def number(value: float | None) -> str:

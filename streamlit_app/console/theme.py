@@ -23,6 +23,7 @@ from console.texts import (
     age,
     number,
     percent,
+    plain,
     safe,
 )
 from console.viewer import Viewer, now
@@ -153,9 +154,9 @@ def trying() -> Iterator[None]:
     try:
         yield
     except ApiRefused as refused:
-        st.error(safe(refused), icon=":material/block:")
+        st.error(plain(refused), icon=":material/block:")
     except SupervisorAway as error:
-        st.error(f"{AWAY} {safe(error)}", icon=":material/cloud_off:")
+        st.error(f"{AWAY} {plain(error)}", icon=":material/cloud_off:")
 
 
 def state(

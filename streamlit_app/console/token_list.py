@@ -16,7 +16,7 @@ from console.people_fields import (
     show_line,
     show_once,
 )
-from console.texts import ago, seen_text
+from console.texts import ago, plain, seen_text
 from console.viewer import Viewer, now
 from sightline.entities import PERSON_ROLES, Role
 
@@ -46,7 +46,7 @@ def render_tokens(viewer: Viewer) -> None:
             if state[1] == "good":
                 with st.popover("Revoke", key=f"end_{token['token_id']}", width="content"):
                     st.caption("Whatever shows it is let in no longer, at once and for good.")
-                    if st.button(f"Revoke {token['name']}", key=f"revoke_{token['token_id']}"):
+                    if st.button(f"Revoke {plain(token['name'])}", key=f"revoke_{token['token_id']}"):
                         viewer.api.ask("DELETE", f"{TOKENS}/{quote(token['token_id'], safe='')}")
                         done(f"Token {token['name']} is revoked.")
 

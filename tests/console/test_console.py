@@ -33,7 +33,7 @@ import streamlit as st  # noqa: E402
 from streamlit.testing.v1 import AppTest  # noqa: E402
 from streamlit.util import calc_hash  # noqa: E402
 
-from console import charts, grid, happenings, stage_times, texts  # noqa: E402
+from console import charts, grid, happenings, stage_times, texts, theme  # noqa: E402
 from console.api import Api, SupervisorAway  # noqa: E402
 from console.charts import Bars  # noqa: E402
 from console.console_options import console_options  # noqa: E402
@@ -43,6 +43,7 @@ from console.pages import counts_page as counts  # noqa: E402
 from console.pages import events_page as events  # noqa: E402
 from console.pages import overview_page as overview  # noqa: E402
 from console.pages import people_page  # noqa: E402
+from console.viewer import Viewer  # noqa: E402
 from sightline.access.rights import How, Person  # noqa: E402
 from sightline.config.recording_options import RecordingOptions  # noqa: E402
 from sightline.entities import SERVER_STAGES, STAGES, Role  # noqa: E402
@@ -184,6 +185,44 @@ def test_a_page_ends_with_the_sign_in_also_while_it_is_open(
     app.multiselect(key="counts_cameras").select("gate").run()
     assert "/auth/sign-in?next=" in html(app)
     assert "gate" not in html(app)
+
+
+def test_a_file_is_made_for_those_who_are_still_here_alone(looks: Callable[[Person | None], None]) -> None:
+    asked = Api(console_options().supervisor, "", "", secure=False)
+    viewer = Viewer(person(Role.VIEWER, "gate"), asked, cast(Database, None), BERLIN, None)
+    looks(viewer.person)
+    assert theme._made_for(viewer, str.encode, "CSV") == b"CSV"
+    for other in (None, person(Role.VIEWER, "yard")):
+        looks(other)
+        with pytest.raises(PermissionError):
+            theme._made_for(viewer, str.encode, "CSV")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["![](http://h/p.png)", "[in](http://h)", ":red[x]", "$x$", "<img src=x>", "`x`", "a_b*c~d", "x\\[y]"],
+)
+def test_what_others_have_written_is_no_markdown(text: str) -> None:
+    shown = texts.plain(text)
+    assert all(shown[at - 1] == "\\" for at, mark in enumerate(shown) if mark in "![<`$:_*~")
+    assert re.sub(r"\\(.)", r"\1", shown) == text
+
+
+def test_labels_and_messages_are_markdown_and_not_html() -> None:
+    """An image or a link in somebody's name was loaded and shown where an admin read of them."""
+    takes = r"\.(?:markdown|caption|info|warning|error|success|toast|button|popover|expander)\("
+    for path in APP.parent.rglob("*.py"):
+        found = re.findall(rf"(?<!theme){takes}[^\n]*\bsafe\(", path.read_text())
+        assert not found, (path.name, found)
+
+
+def test_the_name_of_whoever_looks_loads_nothing(
+    world: World, open_app: Callable[..., AppTest], looks: Callable[[Person | None], None]
+) -> None:
+    name = "![x](http://h/p.png)"
+    looks(replace(person(Role.VIEWER, "gate"), name=name))
+    labels = [block.proto.popover.label for block in open_app().get("popover")]
+    assert texts.plain(name) in labels, labels
 
 
 def test_while_the_supervisor_is_away_no_page_is_shown(
@@ -553,7 +592,7 @@ def test_a_class_that_the_model_lacks_was_not_seen_and_is_no_zero(
     others = {("", "0", "0", 1.0)} if step_s == 60 else set()
     assert shown == {("forklift", "", "", 0.0), ("person", "2", "2", 1.0), *others}
     app = open_app("counts")
-    assert any("forklift (dock)" in caption.value for caption in app.caption)
+    assert any(texts.plain("forklift (dock)") in caption.value for caption in app.caption)
     assert "forklift <b>" not in html(app)
 
 
@@ -637,7 +676,9 @@ def test_what_does_not_answer_is_said(
 
     monkeypatch.setattr(Api, "get", get)
     app = open_app("health")
-    assert [error.value for error in app.error] == [f"{texts.AWAY} http://127.0.0.1:8080 does not answer"]
+    assert [error.value for error in app.error] == [
+        f"{texts.AWAY} {texts.plain('http://127.0.0.1:8080 does not answer')}"
+    ]
 
 
 def test_the_wait_for_a_packet_is_no_work_and_every_stage_stands_in_its_place() -> None:

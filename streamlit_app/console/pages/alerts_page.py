@@ -33,7 +33,7 @@ from console.rule_form import (
     rule_in_words,
     rule_name,
 )
-from console.texts import counted, percent, safe
+from console.texts import counted, percent, plain, safe
 from console.viewer import Viewer, now
 from console.week_hours import example_of, hours_in_words, hours_of, week_grid
 from sightline.access.rights import Right
@@ -138,7 +138,7 @@ def _show_rules(viewer: Viewer, view: AlertsView) -> None:
             if st.button(label, key=f"rule_{name}", help=f"{label} rule {name}."):
                 _go(rule=name)
     for warning in view.warnings:
-        st.warning(safe(warning), icon=":material/help:")
+        st.warning(plain(warning), icon=":material/help:")
 
 
 def _records(viewer: Viewer) -> dict[str, RuleRecord]:
@@ -218,7 +218,7 @@ def _render_rule(viewer: Viewer, now_: AlertsView, name: str) -> None:
         "" if rule["kinds"] else "Choose what happens."
     )
     if problem:
-        st.warning(problem, icon=":material/edit:")
+        st.warning(plain(problem), icon=":material/edit:")
         return
     _propose(viewer, view, f"{'Add' if before is None else 'Change'} rule {name}", edits)
 
@@ -296,7 +296,7 @@ def _show_routes(viewer: Viewer, view: AlertsView) -> None:
         if (told := st.session_state.get("route_tested")) and told[0] == name:
             _, problem = told
             if problem:
-                st.error(safe(f"{name}: {problem}"), icon=":material/error:")
+                st.error(plain(f"{name}: {problem}"), icon=":material/error:")
             else:
                 st.success(f"{name}: the other side has taken the test.", icon=":material/check_circle:")
 
@@ -353,7 +353,7 @@ def _render_route(viewer: Viewer, now_: AlertsView, name: str) -> None:
         return
     problem = _problem_of(name, "route", view.routes if before is None else ())
     if problem or not edits:
-        st.warning(problem or "Fill in where it leads.", icon=":material/edit:")
+        st.warning(plain(problem or "Fill in where it leads."), icon=":material/edit:")
         return
     _propose(viewer, view, f"{'Add' if before is None else 'Change'} route {name}", edits, tab="Routes")
 
@@ -447,7 +447,7 @@ def _list_mutes(viewer: Viewer) -> None:
             )
             may = viewer.may(Right.MUTE, mute.source or None)
             if may and st.button(
-                "Lift", key=f"lift_{mute.source}_{mute.rule}", help=f"Tell people of {what} again."
+                "Lift", key=f"lift_{mute.source}_{mute.rule}", help=f"Tell people of {plain(what)} again."
             ):
                 _mute(viewer, mute.source, mute.rule, 0.0)
 

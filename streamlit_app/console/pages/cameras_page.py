@@ -24,7 +24,7 @@ from console.config_review import (
 from console.pages.overview_page import CameraRowView, running_cameras
 from console.place_edits import place_edits, places_in, places_of
 from console.stream_choice import offer_streams, show_tried
-from console.texts import NO_CAMERA_IS_YOURS, safe
+from console.texts import NO_CAMERA_IS_YOURS, plain, safe
 from console.viewer import Viewer
 from console.what_if_preview import offer_what_if, shown_ways
 from sightline.access.rights import Right
@@ -230,7 +230,7 @@ def _render_one(viewer: Viewer, name: str) -> None:
     if now_.read_only:
         st.warning(READ_ONLY, icon=":material/lock:")
     for problem in now_.problems:
-        st.error(safe(problem), icon=":material/error:")
+        st.error(plain(problem), icon=":material/error:")
     places, stream = st.tabs(["Lines and zones", "Stream"])
     with places:
         proposed = _show_view(viewer, name, part, fixed=fixed)
@@ -272,7 +272,7 @@ def _show_view(viewer: Viewer, name: str, part: Part, *, fixed: bool) -> list[di
         say.append("Where they would have to be is drawn dashed: look at it, take it, mend it, then save.")
     if gone := proposal.get("gone"):
         say.append(f"Out of sight now: {', '.join(gone)}.")
-    st.warning(safe(" ".join(say)), icon=":material/screen_rotation:")
+    st.warning(plain(" ".join(say)), icon=":material/screen_rotation:")
     if not fixed:
         text = "What the camera shows now is learnt anew; lines and zones stay where they are."
         if st.button("It is right as it is", key="accept_view", icon=":material/task_alt:", help=text):

@@ -28,7 +28,7 @@ from console.count_figures import (
 from console.grid import WRITE_LAG_S, Cover, default_step, steps_for, total, typed_step
 from console.pages.overview_page import FLOW, flow_rows
 from console.session import choose_range
-from console.texts import DASH, WEEKDAYS, counted, duration, number, percent, safe, step_name
+from console.texts import DASH, WEEKDAYS, counted, duration, number, percent, plain, safe, step_name
 from console.viewer import Viewer, now
 from sightline.entities import CameraStatus, EventKind
 from sightline.store.read import queries
@@ -293,7 +293,7 @@ def _show_together(viewer: Viewer, choice: CountChoice, figures: Figures, before
     dashed = "Dashed: the same time a week before. " if before and before.buckets else ""
     st.html(theme.caption(f"{dashed}Press a bar for what is behind it. {choice.split.note}"))
     if figures.lacking:
-        st.caption(f"Not seen for a time, since the model lacks them: {safe(', '.join(figures.lacking))}.")
+        st.caption(f"Not seen for a time, since the model lacks them: {plain(', '.join(figures.lacking))}.")
     theme.figures_table("counts", span, figures.together, figures.series, names, viewer)
 
 

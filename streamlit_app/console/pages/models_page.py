@@ -11,7 +11,7 @@ import streamlit as st
 from pydantic import TypeAdapter
 
 from console import theme
-from console.texts import DASH, number, safe
+from console.texts import DASH, number, plain, safe
 from console.viewer import Viewer
 from sightline.access.rights import Right
 from sightline.supervisor.http.api_models import (
@@ -58,7 +58,7 @@ class ModelStep:
 def render(viewer: Viewer) -> None:
     """The page."""
     if told := st.session_state.pop("model_told", ""):
-        st.toast(told, icon=":material/check:")
+        st.toast(plain(told), icon=":material/check:")
     with theme.trying():
         answer = _MODELS.validate_python(viewer.api.get("/api/v1/models"))
         if answer.problem:
@@ -132,7 +132,7 @@ def review_step(viewer: Viewer, step: ModelStep) -> None:
     with theme.trying():
         plan = _PLAN.validate_python(viewer.api.post(step.path, {**step.values, "try_only": True}))
         before = f" in place of version {plan.previous.version}" if plan.previous else ""
-        st.markdown(f"**{_plain(step.detector)} is to serve version {plan.version.version}{before}.**")
+        st.markdown(f"**{plain(step.detector)} is to serve version {plan.version.version}{before}.**")
         st.html(theme.near_facts(plan_facts(plan)))
         st.markdown(COUNTS_GO_ON)
         for words, names in ((GAINED, plan.gained), (LOST, plan.lost)):
@@ -168,11 +168,6 @@ def _both(plan: ModelPlan, of: Any) -> str:
     new = of(plan.version)
     old = of(plan.previous) if plan.previous else new
     return str(new) if old == new else f"{old} → {new}"
-
-
-def _plain(text: str) -> str:
-    """For Markdown."""
-    return text.replace("_", r"\_")
 
 
 # -- tables -----------------------------------------------------------------------------------------------

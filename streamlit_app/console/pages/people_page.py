@@ -17,7 +17,7 @@ from console.people_fields import (
     show_line,
     show_once,
 )
-from console.texts import ago, seen_text
+from console.texts import ago, plain, seen_text
 from console.token_list import render_tokens
 from console.viewer import Viewer, now
 from sightline.access.rights import How
@@ -36,7 +36,7 @@ def render(viewer: Viewer) -> None:
         theme.state("Accounts are switched off, so nobody has one.", remedy, icon="group_off")
         return
     if told := st.session_state.pop("told_people", ""):
-        st.toast(told, icon=":material/check:")
+        st.toast(plain(told), icon=":material/check:")
     parts = {"Accounts": _render_accounts, "Tokens and displays": render_tokens, "Audit": render_audit}
     part = st.segmented_control(
         "Part", [*parts], default="Accounts", key="people_part", required=True, label_visibility="collapsed"
@@ -56,7 +56,7 @@ def _render_accounts(viewer: Viewer) -> None:
     for person in theme.page_of(people, PAGE_PEOPLE, key="people_page"):
         with st.container(horizontal=True, vertical_alignment="center", border=True):
             show_line(person["name"], state_of(viewer, person, now()), _facts(person))
-            text = f"Role, cameras and password of {person['name']}."
+            text = f"Role, cameras and password of {plain(person['name'])}."
             if st.button("Change", key=f"change_{person['name']}", help=text):
                 _change(viewer, person)
 
@@ -121,7 +121,7 @@ def _add(viewer: Viewer) -> None:
 
 def _show_invitation(viewer: Viewer, name: str) -> None:
     made = viewer.api.post(_path(name, "/invitation"))
-    show_once(LINK_TEXT.format(name), link_to("/auth/invitation?next=/", made["link"]))
+    show_once(LINK_TEXT.format(plain(name)), link_to("/auth/invitation?next=/", made["link"]))
 
 
 # -- one of them --------------------------------------------------------------------------------------------
@@ -141,7 +141,7 @@ def _change(viewer: Viewer, person: dict[str, Any]) -> None:
         changed: dict[str, Any] = {"role": role} if role != person["role"] else {}
         changed |= {"cameras": seen} if seen != person["cameras"] else {}
         changed |= {"enabled": True, "expires_at": ends} if ends != person["expires_at"] else {}
-        st.caption(f"Every change signs {name} out.")
+        st.caption(f"Every change signs {plain(name)} out.")
         if st.button("Save", type="primary", key=f"save_{name}", disabled=not changed):
             viewer.api.ask("PUT", _path(name), changed)
             done(f"{name} is changed.")
