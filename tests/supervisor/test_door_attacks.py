@@ -7,9 +7,11 @@ import json
 import logging
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -20,9 +22,10 @@ from sightline.access.rights import Right
 from sightline.entities import Role
 from sightline.supervisor.http.endpoint import WEBSOCKET, Call, Endpoint
 from sightline.supervisor.http.visitors import NobodyElse
-from support.front import Front, served
+from support.front import Front, known, served
 from support.people import PASSWORD, ROOT, People, people_of
 from support.shop import BODIES, GATE, Shop, ask, closed, shop_of
+from support.waiting import until
 
 
 @pytest.fixture
@@ -55,7 +58,7 @@ ODD_PATHS = (
     "%ed%a0%80",
     "a" * 4000,
 )
-ODD_NUMBERS = ("9" * 30, "9" * 400, "-1", "nan", "inf", "1e308", "0x10", "", "\u0661")
+ODD_NUMBERS = ("9" * 30, "9" * 400, "9" * 5000, "-1", "nan", "inf", "1e308", "0x10", "", "\u0661")
 
 
 def test_odd_names_in_paths_are_names_that_are_not_there(front: Front, shop: Shop) -> None:
@@ -85,6 +88,9 @@ def test_odd_numbers_are_refused_or_find_nothing(front: Front, shop: Shop) -> No
     for odd in ODD_NUMBERS:
         path = f"/api/v1/cameras/{GATE}/clips/{quote(odd)}/video"
         assert front.ask(path, token=token).status == 404, odd
+        path = f"/api/v1/changes/{quote(odd)}/undo"
+        assert front.ask(path, "POST", token=token, headers={"If-Match": "x"}).status == 404, odd
+        assert front.ask(path, "POST").status in {401, 404}, odd
 
 
 ODD_BODIES = (
@@ -277,3 +283,32 @@ def test_no_secret_stands_in_any_answer_or_log(
     texts.append(json.dumps([repr(entry) for entry in shop.people.audit()]))
     for secret in secrets:
         assert not any(secret in text for text in texts), secret
+
+
+def test_one_person_keeps_not_all_threads_and_others_are_answered(people: People) -> None:
+    """A hundred slow questions of one viewer kept everybody else waiting, who signs in as well."""
+    go_on = threading.Event()
+
+    def slow(_: Call) -> str:
+        """Takes long."""
+        return str(go_on.wait(30))
+
+    def quick(_: Call) -> str:
+        """Takes no time."""
+        return "quick"
+
+    path = partial(Endpoint, "GET", right=Right.SEE_HEALTH, gives=str)
+    endpoints = [path("/slow", handler=slow), path("/quick", handler=quick)]
+    greedy, other = (people.tokens.create(name, Role.VIEWER, ROOT, days=1) for name in ("greedy", "other"))
+    with served(endpoints, known(people)) as front, ThreadPoolExecutor(60) as pool:
+        try:
+            waiting = [pool.submit(front.ask, "/slow", token=greedy) for _ in range(60)]
+            until(lambda: len(front.connections) >= 60, 20)
+            time.sleep(0.5)
+            for token in (other, ""):
+                began_s = time.monotonic()
+                assert front.ask("/quick", token=token).json == "quick"
+                assert time.monotonic() - began_s < 5
+        finally:
+            go_on.set()
+        assert {answer.result().status for answer in waiting} == {200}

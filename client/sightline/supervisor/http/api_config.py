@@ -23,7 +23,6 @@ from sightline.supervisor.control import Control, Edit
 from sightline.supervisor.http.endpoint import Call, Endpoint, Taken, not_there
 
 _CONFIG, _CHANGES, _RULES = "/api/v1/config", "/api/v1/changes", "/api/v1/rules"
-_MAX_ID = (1 << 63) - 2  # what a database can be asked for
 #: Sections by which somebody could become an admin, or look where no camera is: an admin's to change.
 _ADMINS = frozenset({"access", "allow", "database", "http", "media"})
 
@@ -130,7 +129,7 @@ class ConfigApi:
             Endpoint("DELETE", section, handler=self._remove_section, takes=TryOnly, **change),
             Endpoint("GET", _RULES, Right.SEE_ALERTS, self._rules, each=True, gives=ShownRules),
             get(_CHANGES, handler=self._changes, takes=ChangesQuery, gives=list[ShownChange]),
-            Endpoint("POST", f"{_CHANGES}/{{change:int}}/undo", handler=self._undo, takes=TryOnly, **change),
+            Endpoint("POST", f"{_CHANGES}/{{change:row}}/undo", handler=self._undo, takes=TryOnly, **change),
         ]
 
     def _read(self, _: Call) -> ConfigText:
@@ -209,7 +208,7 @@ class ConfigApi:
         """Undo one change, whatever others have changed elsewhere since."""
         number = call.connection.path_params["change"]
         with self._store.reading() as rows:
-            found = rows.changes(1, before=min(number, _MAX_ID) + 1)
+            found = rows.changes(1, before=number + 1)
         if not found or found[0].change_id != number:
             raise not_there(f"change {number}")
         return self._apply(call, f"change {number}", partial(self._control.undo, found[0]))

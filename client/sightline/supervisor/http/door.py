@@ -33,6 +33,7 @@ from sightline.errors import (
 from sightline.supervisor.http.endpoint import JSON_TYPE, WEBSOCKET, Call, Endpoint
 from sightline.supervisor.http.open_socket import LATER, POLICY
 from sightline.supervisor.http.own_programs import PassedOn
+from sightline.supervisor.http.seats import Turns
 from sightline.supervisor.http.visitors import SAFE, Visitors, address_of, is_secure
 
 log = logging.getLogger(__name__)
@@ -78,6 +79,7 @@ class Door:
 
     def __init__(self, endpoints: Iterable[Endpoint], visitors: Visitors, key: str = "") -> None:
         self.endpoints, self._visitors, self.key = tuple(endpoints), visitors, key
+        self._turns = Turns()
         handlers = {HTTPException: _http_error, SightlineError: _own_error}
         routes = [self._route(endpoint) for endpoint in self.endpoints]
         self._app = Starlette(routes=routes, exception_handlers=handlers)  # type: ignore[arg-type]
@@ -120,7 +122,8 @@ class Door:
         async def answer(request: Request) -> Response:
             call = await self._let_in(endpoint, request)
             request.scope[LONG] = endpoint.long
-            given = await _call(endpoint.handler, call)
+            async with self._turns.of(call.caller):
+                given = await _call(endpoint.handler, call)
             if isinstance(given, Response):
                 return given
             if dump is None:

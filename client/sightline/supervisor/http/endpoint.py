@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
@@ -15,6 +16,21 @@ WEBSOCKET = "WEBSOCKET"
 MAX_BODY_BYTES = 1 << 16
 JSON_TYPE = "application/json"
 LAST = 253_402_300_799.0  # of the year 9999: the last moment that a database takes
+
+
+class _RowNumber(Convertor[int]):
+    """As ``int``, but never longer than a database's: Python refuses those of thousands of digits."""
+
+    regex = "[0-9]{1,18}"
+
+    def convert(self, value: str) -> int:
+        return int(value)
+
+    def to_string(self, value: int) -> str:
+        return str(value)
+
+
+register_url_convertor("row", _RowNumber())
 
 
 class Taken(BaseModel):

@@ -14,7 +14,7 @@ from sightline.supervisor.http.endpoint import WEBSOCKET, Call, Endpoint
 from sightline.supervisor.http.visitors import SAFE
 
 _REFERENCES = "#/components/schemas/{model}"
-_CONVERTERS = {"": "string", "float": "number", "int": "integer"}
+_CONVERTERS = {"": "string", "float": "number", "row": "integer"}
 _IF_MATCH = {
     "name": "If-Match",
     "in": "header",
