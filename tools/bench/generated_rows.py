@@ -1,8 +1,12 @@
-"""Rows that the database makes itself from their numbers: millions in seconds, on SQLite and on Postgres."""
+"""Millions of rows in seconds, on SQLite and on Postgres, past the program that would write them.
+
+Either the database makes them itself from their numbers, or they come column by column.
+"""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -14,6 +18,8 @@ _FUNCTIONS = {
     "sqlite": ("strftime('%Y-%m-%d %H:%M:%S.000000', {}, 'unixepoch')", "lower(hex(randomblob(16)))"),
     "postgresql": ("to_timestamp({})", "gen_random_uuid()"),
 }
+#: Each column's values by its name; times are texts in UTC, None stands for NULL.
+Columns = Mapping[str, Sequence[Any]]
 
 
 @contextmanager
@@ -24,11 +30,70 @@ def filling(url: str) -> Iterator[Connection]:
         if engine.dialect.name == "sqlite":
             for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-500000"):
                 connection.exec_driver_sql(f"PRAGMA {pragma}")
+        else:
+            for setting in ("synchronous_commit=off", "maintenance_work_mem='512MB'", "timezone='UTC'"):
+                connection.exec_driver_sql(f"SET {setting}")
         yield connection
         if engine.dialect.name == "postgresql":
-            connection.exec_driver_sql("ANALYZE")  # as it does by itself; nobody does it for SQLite
+            connection.exec_driver_sql("VACUUM ANALYZE")  # as it does by itself; nobody does it for SQLite
     engine.dispose()
     os.sync()  # what was generated must not be on its way to the disk while something is measured
+
+
+@contextmanager
+def without_indexes(connection: Connection, tables: Sequence[str]) -> Iterator[None]:
+    """Empty tables have no indexes meanwhile, and get them back at the end, each made in one go.
+
+    SQLite keeps those of its primary keys and unique constraints.
+    """
+    remade = []
+    for table in tables:
+        for drop, make in indexes_of(connection, table):
+            connection.exec_driver_sql(drop)
+            remade.append(make)
+    yield
+    for statement in remade:
+        connection.exec_driver_sql(statement)
+
+
+def indexes_of(connection: Connection, table: str) -> list[tuple[str, str]]:
+    """Of each index that can be dropped, a statement that does it and one that makes it again."""
+    if connection.dialect.name == "sqlite":
+        query = (
+            "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL AND tbl_name = ?"
+        )
+        return [(f"DROP INDEX {name}", sql) for name, sql in connection.exec_driver_sql(query, (table,))]
+    query = (
+        "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint"
+        " WHERE contype IN ('p', 'u') AND conrelid = %s::regclass"
+    )
+    named = [
+        (f"ALTER TABLE {table} DROP CONSTRAINT {name}", f"ALTER TABLE {table} ADD CONSTRAINT {name} {text}")
+        for name, text in connection.exec_driver_sql(query, (table,))
+    ]
+    query = (
+        "SELECT indexrelid::regclass, pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = %s::regclass"
+        " AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)"
+    )
+    others = [(f"DROP INDEX {name}", sql) for name, sql in connection.exec_driver_sql(query, (table,))]
+    return [*others, *named]
+
+
+def insert_columns(connection: Connection, table: str, columns: Columns) -> None:
+    """Insert rows in the order of the columns' values, in one transaction."""
+    names, rows = ", ".join(columns), zip(*columns.values(), strict=True)
+    driver: Any = connection.connection.driver_connection
+    if connection.dialect.name == "sqlite":
+        driver.execute("BEGIN")
+        driver.executemany(f"INSERT INTO {table} ({names}) VALUES ({', '.join('?' * len(columns))})", rows)
+        driver.execute("COMMIT")
+        return
+    texts = [
+        ["\\N" if value is None else str(value).replace("\\", "\\\\") for value in column]
+        for column in columns.values()
+    ]
+    with driver.cursor() as cursor, cursor.copy(f"COPY {table} ({names}) FROM STDIN") as copy:
+        copy.write("\n".join(map("\t".join, zip(*texts, strict=True))) + "\n")
 
 
 def time_of(connection: Connection, seconds: str) -> str:
