@@ -21,6 +21,8 @@ def add_to(commands: Any) -> None:
     add("--port", type=parse_port, default=8501, help="the console's port (default: %(default)s)")
     text = "where the demo keeps its database, model and logs (default: %(default)s)"
     add("--folder", type=Path, default=".sightline/demo", help=text)
+    text = "drop what was changed in the folder's configuration, in the console or by hand, since it was made"
+    add("--reset-config", action="store_true", help=text)
     add = add_command(commands, _simulate).add_argument
     add("video", nargs="+", type=Path, help="video file")
     add("--fps", type=float, help="serve copies with this frame rate")

@@ -28,6 +28,7 @@ from sightline.config.groups import DatabaseOptions
 from sightline.entities import Role
 from sightline.errors import ServerError
 from sightline.serving.server import TritonServer
+from sightline.simulation.demo_config import write_config
 from sightline.simulation.rtsp_server import RtspServer, free_port
 from sightline.simulation.scenes.encode import Coding, cache_path, render_command
 from sightline.simulation.scenes.scene_places import DETECT, camera_places
@@ -105,8 +106,9 @@ def run_demo(arguments: argparse.Namespace) -> int:
             "retention": {"clips_bytes": MAX_CLIP_BYTES},
             "alerts": {"rules": alert_rules(cameras)},
             "http": {"port": port},
+            "triton": {"url": triton.grpc_url},
         }
-        sightline = SightlineProcess(folder, cameras, triton={"url": triton.grpc_url}, options=options)
+        sightline = DemoSightline(folder, cameras, options, reset=arguments.reset_config)
         sightline.log_path.unlink(missing_ok=True)
         say("console: starting")  # first: it takes longest, and needs the configuration alone
         console_log = folder / "console.log"
@@ -132,6 +134,29 @@ def run_demo(arguments: argparse.Namespace) -> int:
                 tell_ready(sightline, url, folder)
         say("stopping")
     return 0
+
+
+class DemoSightline(SightlineProcess):
+    """``sightline run`` with what people have changed in the folder's configuration, or ``reset`` without."""
+
+    def __init__(
+        self,
+        folder: Path,
+        cameras: Mapping[str, Mapping[str, Any]],
+        options: Mapping[str, Any],
+        *,
+        reset: bool,
+    ) -> None:
+        self._reset = reset
+        super().__init__(folder, cameras, triton=options["triton"], options=options)
+
+    def write(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Put it into the file, and say whether people have changed it; what stands there then."""
+        kept, changed = write_config(self.config_path, config, reset=self._reset)
+        if changed:
+            path = self.config_path
+            say(f"configuration: {path} as it was changed; --reset-config starts from the original one")
+        return kept
 
 
 def check_parts(rtsp: RtspServer, triton: TritonServer, sightline: SightlineProcess) -> None:
@@ -219,7 +244,8 @@ def why_not_ready(url: str, sightline: SightlineProcess) -> str:
     import_module("sightline.access.accounts")  # tell_ready needs it; a second, while others start anyway
     try:
         fetch(f"{url}/_stcore/health")
-        return "" if sightline.statuses() else "sightline run: it has not begun yet"
+        begun = sightline.statuses() or not sightline.cameras
+        return "" if begun else "sightline run: it has not begun yet"
     except ServerError as error:
         return str(error)
 
@@ -233,7 +259,8 @@ def tell_ready(sightline: SightlineProcess, url: str, folder: Path) -> None:
     with contextlib.closing(open_access_store(sightline.database_url)) as store:
         link = Accounts(store, AccessOptions(), Passwords()).make_demo_link(Role.ADMIN)
     say(f"status: {sightline.url}/status, metrics: {sightline.url}/metrics")
-    say(f"live: {url}/live/{next(iter(sightline.statuses()))}")
+    if camera := next(iter(sightline.statuses()), ""):
+        say(f"live: {url}/live/{camera}")
     say(f"commands: sightline status -c {sightline.config_path}, and so on")
     say(f"ready: open {url}/auth/link?next=/#{link}")
     say(f"that link signs in once; Ctrl-C stops everything; logs are in {folder}")

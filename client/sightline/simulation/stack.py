@@ -52,22 +52,27 @@ class SightlineProcess:
         self.database_url = database_url or f"sqlite:///{folder / 'sightline.db'}"
         self.log_path = folder / "sightline.log"
         http = {"port": free_port(), **(options or {}).get("http", {})}
-        self._http = HttpOptions.model_validate(http)
-        self.url = self._http.url
-        config = {
+        self.config_path = folder / "config.yml"
+        made = {
             "triton": dict(triton),
             "database": {"url": self.database_url, "spool_path": str(folder / "spool.db")},
             **(options or {}),
             "http": http,
             "cameras": {name: dict(camera) for name, camera in cameras.items()},
         }
+        config = self.write(made)
+        self._http = HttpOptions.model_validate(config["http"])
+        self.url = self._http.url
         self._commands = socket_folder(DatabaseOptions.model_validate(config["database"]))
-        self.config_path = folder / "config.yml"
-        self.config_path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
         command = [sys.executable, "-m", "sightline", "run", "-c", str(self.config_path)]
         self._command = [*command, *arguments]
-        self._cameras, self._environment = tuple(cameras), environment or os.environ
+        self.cameras, self._environment = tuple(config.get("cameras") or ()), environment or os.environ
         self._process: subprocess.Popen[bytes] | None = None
+
+    def write(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Put a configuration into the file, whatever was in it; what stands there then."""
+        self.config_path.write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
+        return config
 
     def __enter__(self) -> Self:
         """Start the process; call it from the main thread."""
@@ -111,7 +116,7 @@ class SightlineProcess:
 
     def wait_until_online(self, timeout_s: float = ONLINE_S) -> None:
         """Wait until a frame of every camera was tracked; ``ServerError`` if it ended or time is over."""
-        waiting, deadline_s = set(self._cameras), time.monotonic() + timeout_s
+        waiting, deadline_s = set(self.cameras), time.monotonic() + timeout_s
         while waiting:
             self.check()
             if time.monotonic() > deadline_s:
