@@ -47,6 +47,14 @@ TROUBLE_WORDS = {
     "view_defocused": "Out of focus",
     "view_moved": "Turned away",
 }
+#: What results go to besides the database, by the sink's name; a route of alerts has its own.
+SINK_WORDS = {"alerts": "Alerts", "kafka": "Kafka", "mqtt": "MQTT", "uploads": "Copies of clips"}
+ROUTE_PREFIX = "route:"
+#: Sinks that take nothing on: they keep the folder of clips in order. What each does, and that it could not.
+CHORE_WORDS = {
+    "clip_retention": ("Deleting old clips", "Old clips could not be deleted"),
+    "clip_sweep": ("Tidying the folder of clips", "The folder of clips could not be tidied"),
+}
 ALERT_WORDS = {
     AlertState.WAITING: "waiting",
     AlertState.NEW: "new",
@@ -70,9 +78,25 @@ NOT_YOURS_REMEDY = "Choose another one, or ask an admin."
 
 def happened(kind: str, place: str, item_class: str, direction: str | None = None) -> str:
     """An event in a few words: Person entered yard."""
+    if place in CHORE_WORDS and kind not in DEEDS_SEEN:
+        return CHORE_WORDS[place][1]
     words = DEEDS_SEEN.get(kind, kind.replace("_", " "))
     said = " ".join(filter(None, (item_class, words, place, direction)))
     return said[:1].upper() + said[1:]
+
+
+def sink_words(name: str) -> str:
+    """What a sink is to people."""
+    if name.startswith(ROUTE_PREFIX):
+        return f"Alerts by {name.removeprefix(ROUTE_PREFIX)}"
+    return CHORE_WORDS[name][0] if name in CHORE_WORDS else SINK_WORDS.get(name, name)
+
+
+def trouble_words(kind: str, place: str) -> str:
+    """A trouble of the system's own in a few words; ``place`` is of the event."""
+    if place in CHORE_WORDS:
+        return CHORE_WORDS[place][1]
+    return TROUBLE_WORDS.get(kind, kind.replace("_", " "))
 
 
 def safe(text: object) -> str:

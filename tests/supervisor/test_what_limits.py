@@ -157,6 +157,12 @@ SPOOLING = replace(WELL, state="spooling", database_away=True, spooled_records=9
             "whether the other side runs",
         ),
         (
+            system(troubles=trouble(EventKind.DELIVERY_FAILED, place="clip_retention")),
+            Limiter.CLIPS,
+            "Old clips cannot be deleted, so their disk fills.",
+            "folder of clips",
+        ),
+        (
             system(disks=(FULL,), troubles=trouble(EventKind.CLIPS_FAILED, "gate")),
             Limiter.DISK_FULL,
             "The disk of clips and the database is full: 0.0 of 100 GB are free.",

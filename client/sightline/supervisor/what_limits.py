@@ -155,6 +155,13 @@ def _of_disks(state: SystemState) -> Iterator[Limit]:
         yield Limit(limiter, text, f"Make room on it{keep}.", detail=disk.path)
 
 
+#: Sinks to which nothing goes: they keep the folder of clips in order.
+_CHORES = {
+    "clip_retention": "Old clips cannot be deleted, so their disk fills.",
+    "clip_sweep": "The folder of clips cannot be tidied: what no clip needs any more stays there.",
+}
+
+
 def _of_deliveries(state: SystemState) -> Iterator[Limit]:
     failing = [event for event in state.troubles if event.kind is EventKind.CLIPS_FAILED]
     if failing:
@@ -164,6 +171,10 @@ def _of_deliveries(state: SystemState) -> Iterator[Limit]:
         yield Limit(Limiter.CLIPS, text, remedy, min(event.event_time for event in failing), names)
     for event in state.troubles:
         if event.kind in {EventKind.DELIVERY_FAILED, EventKind.UPLOAD_FAILED}:
+            if event.place in _CHORES:
+                remedy = "See whether the folder of clips is there, and may be written by Sightline's user."
+                yield Limit(Limiter.CLIPS, _CHORES[event.place], remedy, event.event_time)
+                continue
             what = "clips" if event.kind is EventKind.UPLOAD_FAILED else "messages"
             text = f"“{event.place}” takes no {what}; what it is to get waits."
             if event.value:

@@ -10,9 +10,9 @@ from console import theme
 from console.pages.overview_page import CameraRowView, camera_rows
 from console.stage_times import show_stages, stage_ms
 from console.texts import (
+    CHORE_WORDS,
     DASH,
     PROGRAM,
-    TROUBLE_WORDS,
     age,
     counted,
     duration,
@@ -20,6 +20,8 @@ from console.texts import (
     number,
     percent,
     safe,
+    sink_words,
+    trouble_words,
 )
 from console.viewer import Viewer, now
 from sightline.entities import RULE_KINDS, CameraState, CameraStatus, EventKind
@@ -226,10 +228,15 @@ def results_table(status: ProgramStatus, writer: WriterHealth, viewer: Viewer, a
     for sink in status.sinks:
         failing = next((time for (_, place), time in since.items() if place == sink.name), None)
         bad = not sink.ok or failing is not None
+        is_chore = sink.name in CHORE_WORDS
+        if is_chore and not bad:
+            continue  # nothing goes there
         word, tone = ("does not work", "bad") if bad else ("works", "good")
-        detail = f"{number(sink.delivered)} taken, {counted(sink.failures, 'failure')}; {sink.last_error}"
+        taken = "" if is_chore else f"{number(sink.delivered)} taken, "
+        detail = f"{taken}{counted(sink.failures, 'failure')}; {sink.last_error}"
         state = theme.state_word(word, tone, detail.removesuffix("; ") if viewer.engineer else "")
-        rows.append((theme.row_class(tone), [safe(sink.name), state, _time_of(failing, viewer, at), "", ""]))
+        name = safe(sink_words(sink.name))
+        rows.append((theme.row_class(tone), [name, state, _time_of(failing, viewer, at), "", ""]))
     low = {limit.detail for limit in status.limits if limit.limiter in {Limiter.DISK_FULL, Limiter.DISK_LOW}}
     for disk in status.machine.disks if status.machine else ():
         tone = "bad" if disk.path in low else "good"
@@ -316,8 +323,9 @@ def _show_lately(viewer: Viewer, cameras: Sequence[str], at: float) -> None:
         begun, end = event["event_time"].timestamp(), event["end_time"]
         lasted = "goes on" if end is None else duration(end.timestamp() - begun)
         lasted = "a moment" if event["kind"] == EventKind.CLOCK_STEP else lasted
-        what = TROUBLE_WORDS.get(event["kind"], event["kind"].replace("_", " "))
-        place = f" <small>{safe(event['place'])}</small>" if event["place"] and viewer.engineer else ""
+        what = trouble_words(event["kind"], event["place"])
+        has_place = viewer.engineer and event["place"] and event["place"] not in CHORE_WORDS
+        place = f" <small>{safe(sink_words(event['place']))}</small>" if has_place else ""
         name = safe(event["source"] or PROGRAM)
         when = theme.moment(begun, viewer, "%d %b %H:%M:%S")
         rows.append(("", [name, f"{safe(what)}{place}", when, lasted]))
