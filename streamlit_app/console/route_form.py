@@ -21,6 +21,7 @@ SERVICES = (
     "A URL of Apprise, such as ntfys://TOPIC, slack://TOKEN/#CHANNEL, tgram://TOKEN/CHAT or "
     "mqtts://USER:PASSWORD@HOST/TOPIC; appriseit.com/services lists them."
 )
+MASKED = "Addresses and keys are masked: left as they stand here, they stay what they are."
 OTHER_KEYS = ("min_severity", "timeout_s", "picture")
 _FIELDS = AlertRoute.model_fields
 DEFAULTS = {name: _FIELDS[name].default for name in OTHER_KEYS}
@@ -54,23 +55,46 @@ def route_edits(name: str, before: Mapping[str, Any] | None, after: Mapping[str,
     return edits
 
 
-def route_form(before: Mapping[str, Any] | None, key: str) -> dict[str, Any] | None:
-    """Ask for all of a route; what is answered, as the file has it. None: something is missing.
+def text_edits(name: str, written: Mapping[str, Any] | None, after: Mapping[str, Any]) -> Edits:
+    """What is to be another in the file, of a route that was written as YAML; None: the route is new.
+
+    A secret that still stands there masked stays what it is.
+    """
+    if written is None:
+        return {("routes", name): dict(after)}
+    keys = [*after, *(key for key in written if key not in after)]
+    differs = (key for key in keys if key not in written or key not in after or written[key] != after[key])
+    return {("routes", name, key): after.get(key, GONE) for key in differs}
+
+
+def route_form(
+    name: str, before: Mapping[str, Any] | None, written: Mapping[str, Any] | None, key: str
+) -> Edits:
+    """Ask for all of a route; what is to be another in the file. Empty: nothing, or something is missing.
 
     Args:
-        before: as it is, its secrets masked; None: it is new.
+        name: of the route.
+        before: all of its options as they are, its secrets masked; None: it is new.
+        written: what stands in the file for it, masked in the same way; None: nothing.
         key: of this form's fields.
     """
     is_new = before is None
     kind = st.selectbox(
-        "How people are told" if is_new else "Lead it elsewhere",
-        KINDS if is_new else KINDS[:-1],
+        "How people are told" if is_new else "Lead it elsewhere, or edit its YAML",
+        KINDS,
         0 if is_new else None,
         key=f"{key}_kind",
         placeholder="It leads where it leads now; addresses and keys are never shown.",
     )
     if kind == TEXT:
-        return _ask_text(key)
+        values = _ask_text(key, written)
+        return {} if values is None else text_edits(name, written, values)
+    values = _ask_fields(kind, before, key)
+    return {} if values is None else route_edits(name, before, values)
+
+
+def _ask_fields(kind: str | None, before: Mapping[str, Any] | None, key: str) -> dict[str, Any] | None:
+    """Each option by a field of its own; None: something is missing."""
     where = _ASKED[kind](key) if kind else {}
     given = before or DEFAULTS
     way = next((name for name in WAYS if name in (where or {})), None)
@@ -158,13 +182,17 @@ def _ask_service(key: str) -> dict[str, Any] | None:
     return {"apprise": value} if value else None
 
 
-def _ask_text(key: str) -> dict[str, Any] | None:
+def _ask_text(key: str, written: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """A route with all its keys, as the file has it."""
     text = st.text_area(
         "YAML of the route",
+        yaml.safe_dump(dict(written), sort_keys=False, allow_unicode=True) if written else "",
         key=f"{key}_text",
+        height=180,
         placeholder='apprise: "ntfys://TOPIC"\nmin_severity: error',
     )
+    if written:
+        st.caption(MASKED)
     try:
         values = yaml.safe_load(text) if text.strip() else None
     except yaml.YAMLError:

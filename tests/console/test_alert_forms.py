@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("streamlit", reason="the console's packages are not installed")
 
-from console.route_form import mail_url, route_edits
+from console.route_form import mail_url, route_edits, text_edits
 from console.rule_form import DEFAULTS, Choices, rule_as_written, rule_edits, rule_in_words, zones_in_words
 from console.rule_form import rule_name as named
 from console.week_hours import example_of, hours_in_words, hours_of, week_grid
@@ -124,6 +124,17 @@ def hook(**values: Any) -> dict[str, Any]:
     options = AlertOptions.model_validate({"routes": {"hook": route}})
     found: dict[str, Any] = json.loads(options.model_dump_json())["routes"]["hook"]
     return found
+
+
+def test_of_a_route_written_as_yaml_only_what_differs_is_another_and_what_is_masked_stays() -> None:
+    written = {"webhook": "https://***", "secret": "***", "min_severity": "error"}
+    assert text_edits("hook", written, dict(written)) == {}
+    assert text_edits("hook", written, {"webhook": "https://***", "secret": "n3w", "timeout_s": 5}) == {
+        ("routes", "hook", "secret"): "n3w",
+        ("routes", "hook", "timeout_s"): 5,
+        ("routes", "hook", "min_severity"): GONE,
+    }
+    assert text_edits("hook", None, {"pagerduty": "key"}) == {("routes", "hook"): {"pagerduty": "key"}}
 
 
 def test_a_route_keeps_its_secrets_unless_it_is_led_elsewhere() -> None:

@@ -152,6 +152,30 @@ def test_a_rule_is_changed_and_the_second_of_two_is_shown_what_the_first_did(
     assert "places" not in rule
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_yaml_of_a_route_is_edited_and_its_address_and_comments_stay(
+    browser: Any, site: ConsoleSite, width: int
+) -> None:
+    from selenium.webdriver.common.keys import Keys  # not everywhere
+
+    opened(browser, site, "engineer", "/alerts?route=guards", width=width)
+    choose(browser, "Lead it elsewhere, or edit its YAML", "YAML")
+    until(lambda: elements(browser, "textarea"), 20)
+    [area] = elements(browser, "textarea")
+    text = area.get_attribute("value")
+    assert "apprise:" in text and "T0KEN" not in text
+    until(lambda: not elements(browser, "input[aria-label='Wait for an answer (seconds)']"), 20)
+    shot(browser, f"alerts-route-yaml-{width}")
+    assert fits(browser, width)
+    area.send_keys(f"timeout_s: {width / 100}{Keys.CONTROL}{Keys.ENTER}")
+    saved(browser)
+    until(lambda: alerts_of(site)["routes"]["guards"].get("timeout_s") == width / 100, 20)
+    route = alerts_of(site)["routes"]["guards"]
+    assert "T0KENT0KEN@mail.example.org" in route["apprise"]
+    assert route["min_severity"] == "warning"
+    assert "# agreed with the guards" in site.config.read_text()
+
+
 def test_a_route_that_is_taken_away_goes_out_of_its_rules_too(browser: Any, site: ConsoleSite) -> None:
     opened(browser, site, "engineer", "/alerts?route=broken")
     press(browser, "Remove")

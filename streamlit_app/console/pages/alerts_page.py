@@ -21,7 +21,7 @@ from console.config_review import (
     save_button,
     was_saved,
 )
-from console.route_form import WAY_NAMES, route_edits, route_form
+from console.route_form import WAY_NAMES, route_form
 from console.rule_form import (
     DEFAULTS,
     NIGHT,
@@ -347,8 +347,8 @@ def _render_route(viewer: Viewer, now_: AlertsView, name: str) -> None:
         _propose(viewer, view, f"Remove route {name}", _without_route(view, name), tab="Routes")
     if not name:
         name = _ask_name(key, "guards")
-    route = route_form(before, key)
-    edits = route_edits(name, before, route) if route is not None else {}
+    written = view.part.written["routes"][name] if before is not None else None
+    edits = route_form(name, before, written, key)
     if not save_button("save_route", ready=before is None or bool(edits)):
         return
     problem = _problem_of(name, "route", view.routes if before is None else ())
