@@ -6,8 +6,9 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection
 
-from console.grid import Bucket, cover_buckets, total, uncovered_s
+from console.grid import Bucket, cover_buckets, total, uncovered_s, uncovered_share
 from sightline.entities import EventKind
+from sightline.store.read.coverage import read_known
 from sightline.store.read.downloads import FORMS
 from sightline.store.read.history import (
     CountLine,
@@ -23,7 +24,6 @@ from sightline.store.read.queries import (
     Watched,
     read_counts,
     read_event_counts,
-    read_first_windows,
     read_total_counts,
     read_watched,
 )
@@ -118,10 +118,10 @@ class Figures:
         return uncovered_s(self.together)
 
     @property
-    def coverage(self) -> float:
-        """0..1 of the cameras' time so far."""
-        expected_s = sum(bucket.expected_s for bucket in self.together)
-        return 1.0 - self.uncovered_s / expected_s if expected_s else 0.0
+    def coverage(self) -> float | None:
+        """0..1 of the cameras' time so far; None: no camera was there yet."""
+        gap = uncovered_share(self.together)
+        return None if gap is None else 1.0 - gap
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,22 +137,22 @@ class WeekBefore:
 def read_figures(connection: Connection, choice: CountChoice, at: float) -> Figures:
     """All of them, as they are at a moment."""
     cameras, span, names = choice.cameras, choice.span, choice.sources
+    known = read_known(connection, cameras, names, at)  # first: what is written meanwhile is no gap
     watched = read_watched(connection, cameras, span, names)
-    first = read_first_windows(connection, cameras, names)
     whole = read_counts(connection, cameras, span.whole(), names)
     by_camera: dict[str, list[Watched]] = {name: [] for name in names}
     for row in watched:
         by_camera[row.source].append(row)
-    covers = {name: tuple(cover_buckets(span, rows, [name], first, at)) for name, rows in by_camera.items()}
+    covers = {name: tuple(cover_buckets(span, rows, [name], known, at)) for name, rows in by_camera.items()}
     series: dict[float, dict[str, int | None]] = {}
     for name, bucket, count in read_series(connection, choice, span):
         series.setdefault(bucket, {})[name] = count
     return Figures(
         totals=tuple(_totals(connection, choice, whole)),
         series=series,
-        together=tuple(cover_buckets(span, watched, names, first, at)),
+        together=tuple(cover_buckets(span, watched, names, known, at)),
         covers=covers,
-        first=first,
+        first={name: each.first for name, each in known.items()},
         longest_window_s=max((row.longest_window_s for row in watched), default=0.0),
         lacking=tuple(sorted({f"{row.item_class} ({row.source})" for row in whole if row.blind_s})),
         classes=tuple(sorted({row.item_class for row in whole})),
@@ -199,24 +199,24 @@ def _totals(
 def read_week_before(connection: Connection, choice: CountChoice, over: Span) -> WeekBefore | None:
     """Of the buckets ``over``; None: no camera had begun then."""
     then = over.week_before()
-    first = read_first_windows(connection, choice.cameras, choice.sources)
+    known = read_known(connection, choice.cameras, choice.sources, over.end)
     watched = read_watched(connection, choice.cameras, then, choice.sources)
-    buckets = cover_buckets(then, watched, choice.sources, first, then.end)
-    expected_s = sum(bucket.expected_s for bucket in buckets)
-    if not expected_s:
+    buckets = cover_buckets(then, watched, choice.sources, known, over.end)
+    gap = uncovered_share(buckets)
+    if gap is None:
         return None
     sums: dict[float, list[int | None]] = {}
     for _, time, count in read_series(connection, choice, then):
         sums.setdefault(time, []).append(count)
-    known = {}
+    sure = {}
     for begun, bucket in zip(over.edges, buckets, strict=False):
         count = total(sums.get(bucket.start, [0]))
         if count is not None and bucket.watched_s > 0:
-            known[begun] = count
+            sure[begun] = count
     now_, then_ = (
         total(count for *_, count in read_series(connection, choice, span.whole())) for span in (over, then)
     )
-    return WeekBefore(now_, then_, 1.0 - uncovered_s(buckets) / expected_s, known)
+    return WeekBefore(now_, then_, 1.0 - gap, sure)
 
 
 def columns_of(choice: CountChoice) -> tuple[str, ...]:

@@ -1,7 +1,6 @@
 """Ranges, their buckets, and which of these were watched: a gap is not a zero. Pure; no Streamlit here."""
 
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -10,13 +9,13 @@ from enum import StrEnum
 from itertools import groupby, pairwise
 from zoneinfo import ZoneInfo
 
+from sightline.store.read.coverage import Covered, KnownTime
 from sightline.store.read.queries import Watched
 from sightline.store.read.spans import WEEK_S, Span
 from sightline.store.rollups import DAY_S, HOUR_S
 
-#: The writer commits once a second; an open bucket that lacks no more than this is fully watched.
-WRITE_LAG_S = 5.0
 FULL = 0.995
+LEAST_GAP_S = 0.5  # less is how sums round, and would be told as 0 s
 RANGES_S = {
     **{"15 min": 900, "1 h": HOUR_S, "6 h": 6 * HOUR_S, "24 h": DAY_S},
     **{"7 days": WEEK_S, "30 days": 30 * DAY_S, "90 days": 90 * DAY_S},
@@ -47,41 +46,38 @@ class Bucket:
     start: float
     end: float  # not after now
     watched_s: float
-    expected_s: float  # of all cameras together, since each began
+    expected_s: float  # of all cameras together, since each began, as far as it can be judged
     cover: Cover
 
     @property
     def coverage(self) -> float:
         """0..1 of the time that has passed."""
-        return min(1.0, self.watched_s / self.expected_s) if self.expected_s else 0.0
+        return self.watched_s / self.expected_s if self.expected_s else 0.0
 
 
 def cover_buckets(
-    span: Span, watched: Iterable[Watched], sources: Sequence[str], first: Mapping[str, float], now: float
+    span: Span, watched: Iterable[Watched], sources: Sequence[str], known: Mapping[str, KnownTime], now: float
 ) -> list[Bucket]:
     """Every bucket of the span with how much ``sources`` together watched of it.
 
-    No row means not watched. What lies after ``now`` is neither, nor is the time before a camera's ``first``
-    window; one that has none is not waited for.
+    No row means not watched. What lies after ``now`` is neither, nor is the time before a camera's first
+    window; one that has none, and is not among the ``known``, is not waited for.
     """
-    seconds: defaultdict[float, float] = defaultdict(float)
-    for row in watched:
-        if row.source in sources:
-            seconds[row.bucket] += row.watched_s
+    stored = {(row.source, row.bucket): row.watched_s for row in watched}
     buckets = []
-    for start, end in pairwise(span.edges):
-        watched_s, until = seconds[start], max(start, min(end, now))
-        expected_s = sum(max(0.0, until - max(start, first.get(name, until))) for name in sources)
-        lag_s = WRITE_LAG_S * len(sources) if end > now - WRITE_LAG_S else 0.0
-        if start >= now or (expected_s > 0 >= watched_s and expected_s <= lag_s):
-            cover = Cover.FUTURE
-        elif expected_s <= 0:
-            cover = Cover.BEFORE
-        elif watched_s <= 0:
-            cover = Cover.NOT
+    for between in pairwise(span.edges):
+        start = between[0]
+        each = [Covered.of(between, stored.get((name, start), 0.0), known.get(name), now) for name in sources]
+        watched_s, expected_s = (
+            sum(getattr(one, name) for one in each) for name in ("watched_s", "expected_s")
+        )
+        if expected_s > 0:
+            full = watched_s >= FULL * expected_s
+            cover = Cover.NOT if watched_s <= 0 else Cover.WATCHED if full else Cover.PARTLY
         else:
-            cover = Cover.WATCHED if watched_s + lag_s >= FULL * expected_s else Cover.PARTLY
-        buckets.append(Bucket(start, until, min(watched_s, expected_s), expected_s, cover))
+            begun = start < now and not any(one.passed_s for one in each)
+            cover = Cover.BEFORE if begun else Cover.FUTURE
+        buckets.append(Bucket(start, max(start, min(between[1], now)), watched_s, expected_s, cover))
     return buckets
 
 
@@ -95,8 +91,15 @@ def runs(buckets: Iterable[Bucket]) -> list[tuple[float, float, Cover]]:
 
 
 def uncovered_s(buckets: Iterable[Bucket]) -> float:
-    """Camera seconds that were not watched."""
-    return sum(bucket.expected_s - bucket.watched_s for bucket in buckets if bucket.cover is not Cover.FUTURE)
+    """Camera seconds that were not watched, of those that can be judged."""
+    missing_s = sum(bucket.expected_s - bucket.watched_s for bucket in buckets)
+    return missing_s if missing_s >= LEAST_GAP_S else 0.0
+
+
+def uncovered_share(buckets: Sequence[Bucket]) -> float | None:
+    """0..1 of the cameras' time; None: of none of it can anything be said, as where no camera was there."""
+    expected_s = sum(bucket.expected_s for bucket in buckets)
+    return uncovered_s(buckets) / expected_s if expected_s else None
 
 
 def total(counts: Iterable[int | None]) -> int | None:

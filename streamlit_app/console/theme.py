@@ -11,7 +11,7 @@ import streamlit as st
 from sqlalchemy import Connection
 
 from console.api import ApiRefused, SupervisorAway
-from console.grid import Bucket, Cover, total, uncovered_s
+from console.grid import Bucket, Cover, total, uncovered_share
 from console.texts import (
     AWAY,
     AWAY_REMEDY,
@@ -389,12 +389,11 @@ def legend(
     shown = [(colours[name], f"{safe(name)} <b>{number(n)}</b>") for name, n in totals[: len(PALETTE)]]
     if rest := totals[len(PALETTE) :]:
         shown.append((OTHER, f"{len(rest)} more <b>{number(total(count for _, count in rest))}</b>"))
-    expected_s = sum(bucket.expected_s for bucket in buckets)
-    share = percent(uncovered_s(buckets) / expected_s) if expected_s else "0 %"
+    gap = percent(uncovered_share(buckets) or 0.0)
     nothing = "" if totals else '<span class="idle">nothing was counted in this range</span>'
     marks = (
         '<span class="gap"><i class="sl-hatch"></i>not watched</span>'
         '<span><i class="sl-part"></i>partly watched</span><span><i class="sl-zero"></i>zero</span>'
-        f'<span class="idle">{share} of all cameras\' time not watched</span>'
+        f'<span class="idle">{gap} of all cameras\' time not watched</span>'
     )
     return swatches(shown, nothing + marks)

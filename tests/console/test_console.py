@@ -33,14 +33,15 @@ import streamlit as st  # noqa: E402
 from streamlit.testing.v1 import AppTest  # noqa: E402
 from streamlit.util import calc_hash  # noqa: E402
 
-from console import charts, grid, happenings, stage_times, texts, theme  # noqa: E402
+from console import charts, grid, happenings, session, stage_times, texts, theme  # noqa: E402
 from console.api import Api, SupervisorAway  # noqa: E402
 from console.charts import Bars  # noqa: E402
 from console.console_options import console_options  # noqa: E402
-from console.count_figures import CountChoice, read_figures, read_week_before  # noqa: E402
+from console.count_figures import CountChoice, read_figures, read_rows, read_week_before  # noqa: E402
 from console.grid import Cover  # noqa: E402
 from console.pages import counts_page as counts  # noqa: E402
 from console.pages import events_page as events  # noqa: E402
+from console.pages import health_page as health  # noqa: E402
 from console.pages import overview_page as overview  # noqa: E402
 from console.pages import people_page  # noqa: E402
 from console.viewer import Viewer  # noqa: E402
@@ -48,13 +49,18 @@ from sightline.access.rights import How, Person  # noqa: E402
 from sightline.config.recording_options import RecordingOptions  # noqa: E402
 from sightline.entities import SERVER_STAGES, STAGES, Role  # noqa: E402
 from sightline.store import migrations, rollups  # noqa: E402
+from sightline.store.read.coverage import KnownTime  # noqa: E402
 from sightline.store.read.event_search import EventSearch  # noqa: E402
 from sightline.store.read.history import HeatCell  # noqa: E402
 from sightline.store.read.queries import Watched, read_cameras  # noqa: E402
 from sightline.store.read.readonly import Database  # noqa: E402
 from sightline.store.read.spans import Span  # noqa: E402
+from sightline.store.spooled_store import WriterHealth  # noqa: E402
 from sightline.store.tables import EventRow  # noqa: E402
 from sightline.supervisor.http.visitors import ANYBODY  # noqa: E402
+from sightline.supervisor.sinks import SinkHealth  # noqa: E402
+from sightline.supervisor.sinks.clip_retention import UPLOADS, ClipRetention  # noqa: E402
+from sightline.supervisor.sinks.clip_sweep import ClipSweep  # noqa: E402
 
 T0 = datetime(2026, 11, 20, 12, 0, tzinfo=UTC).timestamp()
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -357,9 +363,12 @@ def test_a_stale_heartbeat_overrules_the_row() -> None:
     assert line.word == "stopped"
 
 
-@pytest.mark.parametrize(("watched_s", "passed_s", "expected"), [(15, 15, 1.0), (14, 15, 1.0), (15, 30, 0.5)])
+@pytest.mark.parametrize(
+    ("watched_s", "passed_s", "expected"),
+    [(15, 15, 1.0), (12, 15, 1.0), (15, 35, 0.5), (1, 3, 1.0), (0, 3, None), (0, 10, 0.0)],
+)
 def test_coverage_of_the_open_window_is_of_its_past(
-    watched_s: float, passed_s: float, expected: float
+    watched_s: float, passed_s: float, expected: float | None
 ) -> None:
     from sightline.entities import SourceWindow
 
@@ -379,9 +388,13 @@ def rows(*seconds: float, source: str = "gate") -> list[Watched]:
     return [Watched(source, T0 + 60 * i, value, 0, 60.0) for i, value in enumerate(seconds) if value >= 0]
 
 
+def known(until: float, *sources: str) -> dict[str, KnownTime]:
+    return dict.fromkeys(sources or ("gate",), KnownTime(T0, until))
+
+
 def test_buckets_tell_watched_partly_and_not() -> None:
     span = Span.over(T0, T0 + 300, 60)
-    found = grid.cover_buckets(span, rows(60, 30, 0, -1, 60), ["gate"], {"gate": T0}, T0 + 1000)
+    found = grid.cover_buckets(span, rows(60, 30, 0, -1, 60), ["gate"], known(T0 + 1000), T0 + 1000)
     assert [bucket.cover for bucket in found] == [
         Cover.WATCHED,
         Cover.PARTLY,
@@ -395,22 +408,68 @@ def test_buckets_tell_watched_partly_and_not() -> None:
 
 def test_two_cameras_of_which_one_looked() -> None:
     span = Span.over(T0, T0 + 60, 60)
-    [bucket] = grid.cover_buckets(span, rows(60), ["gate", "yard"], {"gate": T0, "yard": T0}, T0 + 1000)
+    both = known(T0 + 1000, "gate", "yard")
+    [bucket] = grid.cover_buckets(span, rows(60), ["gate", "yard"], both, T0 + 1000)
     assert (bucket.cover, bucket.coverage) == (Cover.PARTLY, 0.5)
 
 
 def test_the_open_bucket_is_judged_by_what_has_passed() -> None:
     span = Span.over(T0, T0 + 120, 60)
     now = T0 + 80
-    found = grid.cover_buckets(span, rows(60, 18), ["gate"], {"gate": T0}, now)
+    found = grid.cover_buckets(span, rows(60, 18), ["gate"], known(now - 2), now)
     assert [bucket.cover for bucket in found] == [Cover.WATCHED, Cover.WATCHED]
     assert found[1].end == now
-    found = grid.cover_buckets(span, rows(60, 2), ["gate"], {"gate": T0}, now)
+    found = grid.cover_buckets(span, rows(60, 2), ["gate"], known(now - 2), now)
     assert found[1].cover is Cover.PARTLY
-    found = grid.cover_buckets(span, rows(60), ["gate"], {"gate": T0}, T0 + 61)
+    found = grid.cover_buckets(span, rows(60), ["gate"], known(T0 + 60), T0 + 61)
     assert found[1].cover is Cover.FUTURE  # nothing can have been written yet
-    found = grid.cover_buckets(span, rows(60), ["gate"], {"gate": T0}, T0 + 59)
+    found = grid.cover_buckets(span, rows(60), ["gate"], known(T0 + 59), T0 + 59)
     assert found[1].cover is Cover.FUTURE
+
+
+@pytest.mark.parametrize("page", ["counts", "overview"])
+def test_a_gap_of_each_camera_is_told_alike_by_tile_legend_and_table(
+    url: str, open_app: Callable[..., AppTest], monkeypatch: pytest.MonkeyPatch, page: str
+) -> None:
+    """Four cameras that lack 4 s each, in a window that has long been over: 16 of 240 camera seconds."""
+    made, names = World(url), ("dock", "gate", "roof", "yard")
+    for module in (overview, counts, session):
+        monkeypatch.setattr(module, "now", lambda: T0 + 90)
+    for name in names:
+        made.camera(name, T0 + 90)
+        made.window(name, T0, 56 / 60, person=1)
+        made.window(name, T0 + 60, 27 / 60)  # of the open one the last seconds are not written yet
+    overview.read_totals.clear()  # type: ignore[attr-defined]
+    text = html(open_app(page))
+    assert "5 % of all cameras' time not watched" in text
+    if page == "overview":
+        assert re.search(r"Not watched today</div>.*?>16 s<.*?>5 % of all cameras' time<", text)
+        assert "all of it" not in text
+    else:
+        assert re.search(r"Watched</div>.*?>95 %<.*?>16 s not watched: there may have been more<", text)
+        assert "all of it was watched" not in text
+        rows = re.findall(r"<td[^>]*>(?:dock|gate|roof|yard)</td><td[^>]*>(.*?)</td><td[^>]*>(.*?)<", text)
+        assert rows == [("95 %", "4 s")] * 4
+
+
+def test_what_is_not_written_yet_is_no_gap_on_any_page(
+    url: str, open_app: Callable[..., AppTest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = World(url)
+    for module in (overview, counts, session):
+        monkeypatch.setattr(module, "now", lambda: T0 + 90)
+    made.camera("gate", T0 + 90)
+    made.window("gate", T0, 1.0, person=1)
+    made.window("gate", T0 + 60, 27 / 60)
+    overview.read_totals.clear()  # type: ignore[attr-defined]
+    for page in ("counts", "overview"):
+        assert "0 % of all cameras' time not watched" in html(open_app(page))
+    assert re.search(r"Not watched today</div>.*?>0 s<", html(open_app("overview")))
+    text = html(open_app("counts"))
+    assert re.search(r"Watched</div>.*?>100 %<.*?>all of it was watched<", text)
+    choice = chosen(Span.over(T0, T0 + 120, 60), "gate")
+    with Database(url).reading() as connection:
+        assert [row["coverage"] for row in read_rows(connection, choice, T0 + 90)] == [1.0, 1.0]
 
 
 def layers(chart: Any) -> dict[str, list[dict[str, Any]]]:
@@ -425,7 +484,7 @@ def layers(chart: Any) -> dict[str, list[dict[str, Any]]]:
 
 def test_screen_readers_hear_of_each_bar_and_of_nothing_that_is_drawn_around_it() -> None:
     span = Span.over(T0, T0 + 120, 60)
-    buckets = grid.cover_buckets(span, rows(60, 0), ["gate"], {"gate": T0}, T0 + 1000)
+    buckets = grid.cover_buckets(span, rows(60, 0), ["gate"], known(T0 + 1000), T0 + 1000)
     bars = Bars(span, BERLIN, buckets, {T0: {"car": 3}}, {"car": "#123456"})
     cells = [HeatCell(0, 9, 12, 4.0), HeatCell(0, 10, 0, 0.0)]
     heard = []
@@ -448,7 +507,7 @@ def test_screen_readers_hear_of_each_bar_and_of_nothing_that_is_drawn_around_it(
 
 def test_a_gap_is_hatched_and_a_zero_is_a_line() -> None:
     span = Span.over(T0, T0 + 240, 60)
-    buckets = grid.cover_buckets(span, rows(60, 60, 0, 30), ["gate"], {"gate": T0}, T0 + 1000)
+    buckets = grid.cover_buckets(span, rows(60, 60, 0, 30), ["gate"], known(T0 + 1000), T0 + 1000)
     bars = Bars(span, BERLIN, buckets, {T0: {"car": 3}}, {"car": "#123456"}, marks=[(T0 + 60, "m2: gate")])
     drawn = layers(charts.count_chart(bars))
     assert [(bar["low"], bar["high"]) for bar in drawn["bars"]] == [(0, 3)]
@@ -467,7 +526,7 @@ def test_a_gap_is_hatched_and_a_zero_is_a_line() -> None:
 
 def test_an_empty_chart_can_be_drawn() -> None:
     span = Span.over(T0, T0 + 240, 60)
-    buckets = grid.cover_buckets(span, rows(60, 60, 60, 60), ["gate"], {"gate": T0}, T0 + 1000)
+    buckets = grid.cover_buckets(span, rows(60, 60, 60, 60), ["gate"], known(T0 + 1000), T0 + 1000)
     assert layers(charts.count_chart(Bars(span, BERLIN, buckets, {}, {})))["bands"] == []
     charts.coverage_chart({"gate": buckets}, span, BERLIN).to_dict()
 
@@ -679,6 +738,26 @@ def test_what_does_not_answer_is_said(
     assert [error.value for error in app.error] == [
         f"{texts.AWAY} {texts.plain('http://127.0.0.1:8080 does not answer')}"
     ]
+
+
+@pytest.mark.parametrize("engineer", [True, False])
+def test_what_results_go_to_has_names_and_what_tidies_clips_is_told_only_where_it_cannot(
+    engineer: bool,
+) -> None:
+    viewer: Any = SimpleNamespace(engineer=engineer)
+    sinks = [SinkHealth(sink.name, True, 0, 0, 0, "") for sink in (ClipRetention, ClipSweep)]
+    sinks += [SinkHealth(name, True, 7, 0, 0, "") for name in ("alerts", "route:guards", UPLOADS)]
+
+    def shown() -> list[str]:
+        status = health.ProgramStatus([], [], [], sinks=sinks)
+        table = health.results_table(status, WriterHealth(owns_database=True), viewer, T0)
+        return re.findall(r"<tr[^>]*><td[^>]*>(.*?)</td>", table)
+
+    assert shown() == ["Database", "Alerts", "Alerts by guards", "Copies of clips"]
+    sinks[0] = replace(sinks[0], ok=False, failures=3, last_error="Permission denied")
+    assert shown()[:2] == ["Database", "Deleting old clips"]
+    assert texts.trouble_words("delivery_failed", ClipRetention.name) == "Old clips could not be deleted"
+    assert texts.trouble_words("delivery_failed", "mqtt") == "Messages could not be delivered"
 
 
 def test_the_wait_for_a_packet_is_no_work_and_every_stage_stands_in_its_place() -> None:

@@ -30,6 +30,7 @@ from sightline.entities import (
 from sightline.store import rollups
 from sightline.store.database import Store
 from sightline.store.dialects import parse_url
+from sightline.store.read.coverage import WRITE_LAG_S
 from sightline.store.read.queries import CountSum, distinct
 from sightline.store.read.readonly import Database
 from sightline.store.read.spans import WEEK_S, Span
@@ -175,14 +176,18 @@ def check_objects(
         if item_class in (choice.classes or CLASSES):
             totals.setdefault(source if column == "source" else item_class, []).append(count)
     assert dict(figures.totals) == {name: total(counts) for name, counts in totals.items()}
-    check_coverage(figures.covers, told["watched"], lines, names)
+    check_coverage(figures.covers, told["watched"], lines, names, at)
 
 
 def check_coverage(
-    covers: Mapping[str, Any], told: list[dict[str, Any]], lines: list[tuple[Any, ...]], names: dict[str, int]
+    covers: Mapping[str, Any],
+    told: list[dict[str, Any]],
+    lines: list[tuple[Any, ...]],
+    names: dict[str, int],
+    at: float,
 ) -> None:
     """What was watched: the chart's buckets, the lines and the API agree, and the time before is no gap."""
-    watched = {(row["source"], row["bucket"]): row["watched_s"] for row in told}
+    watched = {(row["source"], row["bucket"]): row for row in told}
     shown = {}
     for line in lines:
         if line[names["item_class"]] in {"", "car", "person"}:  # of which no model lacks any
@@ -193,7 +198,14 @@ def check_coverage(
             if bucket.cover in {Cover.BEFORE, Cover.FUTURE} and not bucket.expected_s:
                 assert key not in shown
                 continue
-            assert bucket.watched_s == pytest.approx(min(watched.get(key, 0.0), bucket.expected_s))
+            if key in watched:
+                row = watched[key]
+                assert bucket.watched_s == pytest.approx(min(row["watched_s"], bucket.expected_s))
+                if bucket.end < at - WRITE_LAG_S:  # the API tells as of the real now
+                    assert row["coverage"] == pytest.approx(bucket.coverage)
+                    assert row["expected_s"] == pytest.approx(bucket.expected_s)
+            else:
+                assert bucket.watched_s == 0
             if key in shown:
                 assert shown[key] == pytest.approx(bucket.coverage, abs=1e-4)
 

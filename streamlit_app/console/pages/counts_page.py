@@ -25,7 +25,15 @@ from console.count_figures import (
     read_series,
     read_week_before,
 )
-from console.grid import WRITE_LAG_S, Cover, default_step, steps_for, total, typed_step
+from console.grid import (
+    Cover,
+    default_step,
+    steps_for,
+    total,
+    typed_step,
+    uncovered_s,
+    uncovered_share,
+)
 from console.pages.overview_page import FLOW, flow_rows
 from console.session import choose_range
 from console.texts import DASH, WEEKDAYS, counted, duration, number, percent, plain, safe, step_name
@@ -209,14 +217,9 @@ def _show_tiles(
     form = "%-d %b %H:%M" if span.step_s < DAY_S else "%-d %b"
     ends = f"{viewer.clock(span.start, form)} to {viewer.clock(min(span.end, now()), form)}"
     ends += f", by {step_name(span.step_s)}"
-    small = figures.uncovered_s < WRITE_LAG_S * len(choice.sources)  # what is not written yet
-    share = 1.0 if small and figures.coverage else figures.coverage
-    sure = f"{duration(figures.uncovered_s)} not watched: there may have been more"
-    if small:
-        sure = "all of it was watched" if figures.coverage else "no camera was there yet"
     items = [
         (f"{split.what.capitalize()} in this range", number(figures.total), safe(ends), ""),
-        ("Watched", percent(share), sure, "warn" if share < 0.99 else ""),
+        _watched_tile(figures),
     ]
     if compare:
         items.insert(1, _week_tile(before, choice))
@@ -224,6 +227,20 @@ def _show_tiles(
     if most := max(((count, at) for at, count in sums.items() if count), default=None):
         items.append((f"Busiest {step_name(span.step_s)}", number(most[0]), viewer.clock(most[1], form), ""))
     st.html(theme.tiles(items))
+
+
+def _watched_tile(figures: Figures) -> tuple[str, str, str, str]:
+    """How much of the cameras' time was watched."""
+    share = figures.coverage
+    if share is None:
+        return "Watched", DASH, "no camera was there yet", ""
+    note = f"{duration(figures.uncovered_s)} not watched: there may have been more"
+    return (
+        "Watched",
+        percent(share),
+        note if figures.uncovered_s else "all of it was watched",
+        "warn" if share < 0.99 else "",
+    )
 
 
 def _week_tile(before: WeekBefore | None, choice: CountChoice) -> tuple[str, str, str, str]:
@@ -333,10 +350,9 @@ def _show_coverage(viewer: Viewer, choice: CountChoice, figures: Figures) -> Non
         st.altair_chart(chart, key="counts_coverage", alt="What each camera watched; a table follows")
     body: list[theme.Row] = []
     for name, buckets in covers.items():
-        expected_s = sum(bucket.expected_s for bucket in buckets)
-        watched_s = sum(bucket.watched_s for bucket in buckets)
-        share = percent(min(1.0, watched_s / expected_s)) if expected_s else "0 %"
-        body.append(("", [safe(name), share, duration(max(0.0, expected_s - watched_s))]))
+        gap = uncovered_share(buckets)
+        share = DASH if gap is None else percent(1.0 - gap)
+        body.append(("", [safe(name), share, duration(uncovered_s(buckets))]))
     with st.expander("As a table", key="table_coverage", icon=":material/table_rows:"):
         st.html(theme.table({"Camera": "name", "Watched": "num", "Not watched": "num"}, body))
 

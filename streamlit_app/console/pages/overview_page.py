@@ -12,13 +12,24 @@ from sqlalchemy import Connection
 from console import theme
 from console.api import Api
 from console.charts import Bars, count_chart
-from console.grid import Bucket, Cover, cover_buckets, default_step, runs, steps_for, total
+from console.grid import (
+    Bucket,
+    Cover,
+    cover_buckets,
+    default_step,
+    runs,
+    steps_for,
+    total,
+    uncovered_s,
+    uncovered_share,
+)
 from console.texts import DASH, age, counted, drops, duration, milliseconds, number, percent, safe, step_name
 from console.viewer import Viewer, now
 from sightline.entities import CameraState, CameraStatus, EventKind, SourceWindow
 from sightline.store.read import queries
 from sightline.store.read.camera_now import CameraNow, read_now
-from sightline.store.read.queries import Programs, TotalCount, Watched, is_stale, read_total_counts
+from sightline.store.read.coverage import Covered, KnownTime, known_until, read_known
+from sightline.store.read.queries import Programs, TotalCount, is_stale, read_total_counts
 from sightline.store.read.readonly import Database
 from sightline.store.read.seen import Cameras
 from sightline.store.read.spans import Span
@@ -92,14 +103,13 @@ class Totals:
     by_class: Mapping[str, int | None]  # distinct objects of each camera, the most first; None: not known
     cameras: Mapping[str, CameraNow]
     crossings: Sequence[Flow]
-    uncovered_s: float
-    camera_s: float
-    first: Mapping[str, float]  # when each camera began
+    day_covers: Sequence[Bucket]  # of all cameras together
     hour: Span
+    hour_covers: Mapping[str, Sequence[Bucket]]  # of each camera
+    hour_together: Sequence[Bucket]  # of all of them
     hour_classes: Sequence[TotalCount]
     hour_sources: Sequence[TotalCount]
     hour_totals: Mapping[str, int | None]  # by class, the most first
-    hour_watched: Sequence[Watched]
 
 
 def render(viewer: Viewer) -> None:
@@ -119,7 +129,6 @@ def show(viewer: Viewer, connection: Connection) -> None:
     window_s = max((item.window_end - item.window_start for item in latest.values()), default=60)
     step_s = default_step(HOUR_S, steps_for(HOUR_S, max(60, round(window_s))))
     today = read_totals(viewer.database, viewer.zone.key, step_s, tuple(sources), viewer.cameras)
-    span, watched, first = today.hour, today.hour_watched, today.first
     for text in dict.fromkeys(text for row in rows for text in row.notices):
         st.html(f'<div class="sl-notice">{safe(text)}</div>')
     st.html(_tiles(rows, today, viewer))
@@ -130,8 +139,7 @@ def show(viewer: Viewer, connection: Connection) -> None:
     body = []
     for row in rows:
         name = row.status.source
-        buckets = cover_buckets(span, watched, [name], first, now())
-        spark = _spark(buckets, by_source.get(name, {}), span)
+        spark = _spark(today.hour_covers[name], by_source.get(name, {}), today.hour)
         body.append((theme.row_class(row.tone), _cells(row, today.cameras[name], spark, now(), viewer)))
     st.html(theme.table({head: kind for head, kind in COLUMNS.items() if is_shown(head, viewer)}, body))
     _show_hour(viewer, today, sources, step_s)
@@ -142,16 +150,15 @@ def show(viewer: Viewer, connection: Connection) -> None:
 def _show_hour(viewer: Viewer, today: Totals, sources: Sequence[str], step_s: int) -> None:
     """Counts of the last hour by class."""
     colours = theme.colours(list(today.hour_totals))
-    buckets = cover_buckets(today.hour, today.hour_watched, sources, today.first, now())
     which = "all cameras" if len(sources) > 1 else safe(sources[0])
     series: dict[float, dict[str, int | None]] = {}
     for row in today.hour_classes:
         series.setdefault(row.bucket, {})[row.name] = row.count
     st.html(theme.heading("Last hour", f"{which}, per {step_name(step_s)}"))
-    st.html(theme.legend(list(today.hour_totals.items()), colours, buckets))
-    chart = count_chart(Bars(today.hour, viewer.zone, buckets, series, colours), height=210)
+    st.html(theme.legend(list(today.hour_totals.items()), colours, today.hour_together))
+    chart = count_chart(Bars(today.hour, viewer.zone, today.hour_together, series, colours), height=210)
     st.altair_chart(chart, key="hour_chart", alt="Counts of the last hour")
-    theme.figures_table("hour", today.hour, buckets, series, list(today.hour_totals), viewer)
+    theme.figures_table("hour", today.hour, today.hour_together, series, list(today.hour_totals), viewer)
 
 
 def is_shown(head: str, viewer: Viewer) -> bool:
@@ -218,12 +225,14 @@ def running_cameras(api: Api) -> list[CameraRowView]:
 
 
 def _open_coverage(heartbeat: float, window: SourceWindow | None) -> float | None:
-    """The share that was watched of the part of the open window that has passed."""
+    """The share that was watched of the part of the open window that has passed; None: not known yet."""
     if window is None or not window.window_start <= heartbeat < window.window_end:
         return None
-    passed = max(1.0, heartbeat - window.window_start)
-    watched = window.coverage * (window.window_end - window.window_start)
-    return 1.0 if watched + 2.0 >= passed else watched / passed  # rows are written once a second
+    between = window.window_start, window.window_end
+    watched_s = window.coverage * (window.window_end - window.window_start)
+    known = KnownTime(window.window_start, known_until(window, heartbeat))
+    covered = Covered.of(between, watched_s, known, heartbeat)
+    return covered.share() if covered.expected_s else None
 
 
 @st.cache_data(ttl=TOTALS_TTL_S, max_entries=32, show_spinner=False, hash_funcs={Database: id})
@@ -237,21 +246,23 @@ def read_totals(
     at = now()
     hour, day = Span.over(at - HOUR_S, at, step_s), Span.over(at, at + 1e-3, DAY_S, ZoneInfo(zone))
     with database.reading() as connection:
+        known = read_known(connection, _cameras, sources, at)  # first: what is written meanwhile is no gap
         # The day last: what comes meanwhile may not be in the hour alone.
         of_hour = (
             read_total_counts(connection, _cameras, hour, sources, "item_class"),
             read_total_counts(connection, _cameras, hour, sources, "source"),
             by_size(read_total_counts(connection, _cameras, hour.whole(), sources, "item_class")),
-            queries.read_watched(connection, _cameras, hour, sources),
         )
+        of_hour_watched = queries.read_watched(connection, _cameras, hour, sources)
         by_class = by_size(read_total_counts(connection, _cameras, day, sources, "item_class"))
         cameras = {row.source: row for row in read_now(connection, _cameras, sources, at, day.zone)}
         only = {"kind": [EventKind.CROSSING.value]}
         crossings = queries.read_event_counts(connection, _cameras, day, sources, FLOW, only)
-        first = queries.read_first_windows(connection, _cameras, sources)
-    expected = sum(max(0.0, at - max(day.start, start)) for start in first.values())
-    uncovered = max(0.0, expected - sum(row.watched_today_s for row in cameras.values()))
-    return Totals(by_class, cameras, crossings, uncovered, expected, first, hour, *of_hour)
+        of_day_watched = queries.read_watched(connection, _cameras, day, sources)
+    of_day_covers = cover_buckets(day, of_day_watched, sources, known, at)
+    each = {name: cover_buckets(hour, of_hour_watched, [name], known, at) for name in sources}
+    together = cover_buckets(hour, of_hour_watched, sources, known, at)
+    return Totals(by_class, cameras, crossings, of_day_covers, hour, each, together, *of_hour)
 
 
 def by_size(rows: Iterable[TotalCount]) -> dict[str, int | None]:
@@ -267,8 +278,7 @@ def _tiles(rows: list[CameraRowView], today: Totals, viewer: Viewer) -> str:
     top = list(today.by_class.items())  # the most first
     latency = max((row.status.latency_p99_ms or 0 for row in rows if row.is_live), default=0)
     note = f"{trouble} in trouble" if trouble else "all well" if online == len(rows) else ""
-    share = today.uncovered_s / today.camera_s if today.camera_s else 0.0
-    small = today.uncovered_s < 5 * len(rows)  # what is not written yet
+    share = uncovered_share(today.day_covers) or 0.0
     items = [  # label, value (HTML), note (HTML), tone
         ("Cameras online", f"{online} <small>of {len(rows)}</small>", note, "bad" if trouble else ""),
         *((f"{name.capitalize()} today", number(count), DISTINCT, "") for name, count in top[:3]),
@@ -279,9 +289,8 @@ def _tiles(rows: list[CameraRowView], today: Totals, viewer: Viewer) -> str:
         rest = total(count for _, count in top[3:])
         more = counted(len(top) - 3, "more class", "more classes")
         items.append((f"{more} today", number(rest), DISTINCT, ""))
-    gap = "0 s" if small else duration(today.uncovered_s)
-    gap_note = f"{percent(0.0 if small else share)} of all cameras' time"
-    items.append(("Not watched today", gap, gap_note, "warn" if share > 0.01 and not small else ""))
+    gap, gap_note = duration(uncovered_s(today.day_covers)), f"{percent(share)} of all cameras' time"
+    items.append(("Not watched today", gap, gap_note, "warn" if share > 0.01 else ""))
     if viewer.engineer:
         slowest = f"{milliseconds(latency or None)} <small>ms</small>"
         items.append(("Slowest p99 latency", slowest, "a packet's arrival to its tracks", ""))

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func
 
 from sightline.entities import AlertState
 from sightline.store import tables
-from sightline.store.read.queries import read_total_counts, read_watched
+from sightline.store.read.queries import read_total_counts
 from sightline.store.read.seen import Cameras, seen
 from sightline.store.read.spans import Span
 from sightline.store.rollups import DAY_S
@@ -24,7 +24,6 @@ class CameraNow:
 
     source: str
     today: int | None  # distinct objects; None: not known
-    watched_today_s: float
     last_event_time: float | None  # epoch seconds
     new_alerts: int
 
@@ -35,7 +34,6 @@ def read_now(
     """Each of the sources, in their order; the day is that of the zone."""
     names, today = seen(cameras, sources), Span.over(now, now + 1e-3, DAY_S, zone)
     counts = {row.name: row.count for row in read_total_counts(connection, None, today, names, "source")}
-    watched = {row.source: row.watched_s for row in read_watched(connection, None, today, names)}
     newest = sa.select(func.max(_EVENTS.event_time))
     last = {name: connection.scalar(newest.where(_EVENTS.source == name)) for name in names}
     is_new = _ALERTS.state == AlertState.NEW.value, _ALERTS.source.in_(names)
@@ -45,7 +43,6 @@ def read_now(
         CameraNow(
             source=name,
             today=counts.get(name, 0),
-            watched_today_s=watched.get(name, 0.0),
             last_event_time=time.timestamp() if (time := last[name]) is not None else None,
             new_alerts=alerts.get(name, 0),
         )

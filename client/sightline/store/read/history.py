@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,14 +12,8 @@ from sqlalchemy import Connection, func, select
 
 from sightline.entities import EventKind
 from sightline.store import tables
-from sightline.store.read.queries import (
-    CountSum,
-    read_counts,
-    read_event_counts,
-    read_first_windows,
-    read_latest_windows,
-    read_watched,
-)
+from sightline.store.read.coverage import Covered, read_covered
+from sightline.store.read.queries import CountSum, read_counts, read_event_counts, read_latest_windows
 from sightline.store.read.seen import Cameras, seen
 from sightline.store.read.spans import Span
 from sightline.store.read.sums import within
@@ -73,7 +66,7 @@ class CountLine:
     window_start: datetime
     window_end: datetime  # not after now
     arrivals: int | None  # of the count, what the camera had not counted before
-    coverage: float  # 0..1 of the time that has passed since the camera began
+    coverage: float  # 0..1 of the time that has passed since the camera began; see store.read.coverage
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,16 +198,18 @@ def read_count_table(
         if not classes or row.item_class in classes:
             counts.setdefault((row.source, row.bucket), []).append(row)
     lines = []
-    for part in _covered(connection, span, names, now):
-        rows = counts.get((part.source, part.start), [])
+    for source, part in read_covered(connection, None, span, names, now):
+        rows = counts.get((source, part.start), [])
         if not any(row.count != 0 for row in rows):
-            rows = [CountSum(part.source, "", part.start, 0, 0), *rows]
+            if not part.expected_s:
+                continue  # it has just begun: nothing of it can be known yet
+            rows = [CountSum(source, "", part.start, 0, 0), *rows]
         for row in rows:
-            coverage = part.share(row.blind_s)
+            coverage = round(part.share(row.blind_s), 4)
             known = row.count != 0 or coverage > 0
             lines.append(
                 CountLine(
-                    source=part.source,
+                    source=source,
                     item_class=row.item_class,
                     count=row.count if known else None,
                     window_start=datetime.fromtimestamp(part.start, UTC),
@@ -239,39 +234,15 @@ def read_flow_table(
     names = seen(cameras, sources)
     by = ("source", "place", "direction", "item_class")
     only: dict[str, Collection[str]] = {"kind": [kind.value], **({"item_class": classes} if classes else {})}
-    parts = {(part.source, part.start): part for part in _covered(connection, span, names, now)}
+    parts = {(source, part.start): part for source, part in read_covered(connection, None, span, names, now)}
     lines = []
     for bucket, (source, place, direction, item_class), count in read_event_counts(
         connection, None, span, names, by, only
     ):
-        part = parts.get((source, bucket)) or _Covered(source, bucket, min(now, span.end), 0.0, 1.0)
+        # Where no window is stored, nothing is known to have been watched.
+        part = parts.get((source, bucket)) or Covered.of((bucket, span.end), 0.0, None, now)
         start, end = (datetime.fromtimestamp(time, UTC) for time in (part.start, part.end))
-        lines.append(FlowLine(source, place, direction, item_class, count, start, end, part.share()))
+        lines.append(
+            FlowLine(source, place, direction, item_class, count, start, end, round(part.share(), 4))
+        )
     return lines
-
-
-@dataclass(frozen=True, slots=True)
-class _Covered:
-    """What of a bucket has passed since a camera began, and how much of that it watched."""
-
-    source: str
-    start: float
-    end: float
-    watched_s: float
-    expected_s: float
-
-    def share(self, blind_s: float = 0.0) -> float:
-        """0..1."""
-        return round(min(1.0, max(0.0, self.watched_s - blind_s) / self.expected_s), 4)
-
-
-def _covered(connection: Connection, span: Span, names: Sequence[str], now: float) -> Iterator[_Covered]:
-    """By bucket and camera."""
-    first = read_first_windows(connection, None, names)
-    watched = {(row.source, row.bucket): row.watched_s for row in read_watched(connection, None, span, names)}
-    for start, end in pairwise(span.edges):
-        until = min(end, now)
-        for source in sorted(names):
-            expected_s = until - max(start, first.get(source, until))
-            if expected_s > 0:
-                yield _Covered(source, start, until, watched.get((source, start), 0.0), expected_s)

@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -14,10 +15,10 @@ from starlette.responses import FileResponse, Response
 from sightline.access.rights import Right
 from sightline.entities import CameraStatus, CameraView, Clip, EventKind
 from sightline.store.read.camera_views import read_camera_views
+from sightline.store.read.coverage import Covered, read_known
 from sightline.store.read.kept_clips import event_key, read_clip, read_clips
 from sightline.store.read.queries import (
     CountSum,
-    Watched,
     read_counts,
     read_events,
     read_source_names,
@@ -89,12 +90,25 @@ class ClipsQuery(OfCameras):
 
 
 @dataclass(frozen=True, slots=True)
+class WatchedBucket:
+    """How much of one bucket one camera watched; a bucket without one was not watched."""
+
+    source: str
+    bucket: float
+    watched_s: float
+    dropped_frames: int
+    longest_window_s: float
+    expected_s: float  # that have passed since the camera began, as far as they can be judged
+    coverage: float  # 0..1 of them, as the console and its files show it
+
+
+@dataclass(frozen=True, slots=True)
 class CountsAnswer:
     """Counts by bucket, camera and class, and how much of each bucket was watched."""
 
     edges: tuple[float, ...]  # beginning of every bucket, and the end of the last
     counts: list[CountSum]
-    watched: list[Watched]
+    watched: list[WatchedBucket]
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,10 +198,19 @@ class ReadingApi:
         """Distinct objects by bucket, camera and class."""
         query: CountsQuery = call.taken
         span = Span.over(query.start, query.until, query.step_s, ZoneInfo(query.zone))
-        sources = self._sources(call)
+        sources, now = self._sources(call), time.time()
         with self._database.reading() as connection:
+            known = read_known(connection, call.cameras, sources, now)
             counts = read_counts(connection, call.cameras, span, sources)
-            return CountsAnswer(span.edges, counts, read_watched(connection, call.cameras, span, sources))
+            watched = read_watched(connection, call.cameras, span, sources)
+        shares, ends = [], dict(pairwise(span.edges))
+        for row in watched:
+            between = row.bucket, ends[row.bucket]
+            covered = Covered.of(between, row.watched_s, known.get(row.source), now)
+            shares.append(
+                WatchedBucket(**asdict(row), expected_s=covered.expected_s, coverage=covered.share())
+            )
+        return CountsAnswer(span.edges, counts, shares)
 
     def _events(self, call: Call) -> list[StoredEvent]:
         """Events of cameras and, for who sees all, of the program; newest first."""
