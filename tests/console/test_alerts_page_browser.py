@@ -159,7 +159,8 @@ def test_the_yaml_of_a_route_is_edited_and_its_address_and_comments_stay(
     from selenium.webdriver.common.keys import Keys  # not everywhere
 
     opened(browser, site, "engineer", "/alerts?route=guards", width=width)
-    choose(browser, "Lead it elsewhere, or edit its YAML", "YAML")
+    press(browser, "", css="input[aria-label*='edit its YAML']")
+    press(browser, "YAML", css="[role=option]")
     until(lambda: elements(browser, "textarea"), 20)
     [area] = elements(browser, "textarea")
     text = area.get_attribute("value")
