@@ -4,13 +4,16 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, MutableMapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 from urllib.parse import quote
 
+from google.protobuf.message import DecodeError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 from starlette.responses import RedirectResponse
+from streamlit.proto.BackMsg_pb2 import BackMsg
 
 from console.api import Api, SupervisorAway, accounts_are_off
 from console.console_options import SupervisorPort
@@ -33,6 +36,8 @@ MAX_OF_ONE = MAX_CONNECTIONS // 2  # requests and WebSockets under way that one 
 ASK_S = 5.0  # whether whoever has a page open is still signed in
 LEAVE_S = 10.0  # a page that asks itself has gone to the sign-in by then
 _ONLY_READ = frozenset({"GET", "HEAD"})
+#: What pages say to Streamlit. The rest is for who writes them: ``clear_cache`` empties what all pages share.
+_SAID = frozenset({"rerun_script", "stop_script", "app_heartbeat", "backend_operation_request"})
 #: Of every answer of our own; Streamlit's pages need scripts and styles that stand in them.
 _HEADERS = {
     b"x-content-type-options": b"nosniff",
@@ -126,14 +131,15 @@ async def _while_here(
     ended = asyncio.create_task(_until_ended(is_still_here))
 
     async def receive_while_here() -> _Message:
-        coming = asyncio.ensure_future(receive())
-        try:
-            await asyncio.wait((coming, ended), return_when=asyncio.FIRST_COMPLETED)
-            if coming.done():
-                message: _Message = coming.result()
-                return message
-        finally:
-            coming.cancel()
+        while not ended.done():
+            coming = asyncio.ensure_future(receive())
+            try:
+                await asyncio.wait((coming, ended), return_when=asyncio.FIRST_COMPLETED)
+                if coming.done() and _is_said_by_pages(coming.result()):
+                    message: _Message = coming.result()
+                    return message
+            finally:
+                coming.cancel()
         await send({"type": "websocket.close", "code": POLICY, "reason": "the sign-in has ended"})
         return {"type": "websocket.disconnect", "code": POLICY}
 
@@ -145,6 +151,13 @@ async def _while_here(
         await app(scope, receive_while_here, send_while_here)
     finally:
         ended.cancel()
+
+
+def _is_said_by_pages(message: _Message) -> bool:
+    said = message.get("bytes")
+    with suppress(DecodeError):  # Streamlit says so itself
+        return not said or BackMsg.FromString(said).WhichOneof("type") in _SAID
+    return True
 
 
 async def _until_ended(is_still_here: Callable[[], bool]) -> None:

@@ -22,6 +22,8 @@ from websockets.sync.client import ClientConnection, connect
 
 pytest.importorskip("streamlit", reason="the console's packages are not installed")
 
+from streamlit.proto.BackMsg_pb2 import BackMsg
+
 from console import api, gate, proxy
 from sightline.access.rights import Right
 from sightline.entities import Role
@@ -138,7 +140,10 @@ async def pages(scope: Any, receive: Any, send: Any) -> None:
         if "stay" in socket.query_params:
             with suppress(WebSocketDisconnect):
                 while True:
-                    await socket.send_text(await socket.receive_text())
+                    said = await socket.receive()
+                    if said["type"] == "websocket.disconnect":
+                        break
+                    await socket.send({**said, "type": "websocket.send"})
         else:
             await socket.close()
     else:
@@ -258,6 +263,19 @@ def test_a_page_that_stays_open_ends_with_its_sign_in(
             socket.recv(timeout=20)
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 1008
+
+
+def test_a_page_says_what_pages_say_and_nothing_for_all_of_them(console: Console) -> None:
+    """Any viewer could empty what all pages share, and with it close the database there."""
+    kept = [BackMsg(app_heartbeat=True), BackMsg(stop_script=True)]
+    dropped = [BackMsg(clear_cache=True), BackMsg(load_git_info=True), BackMsg(set_run_on_save=True)]
+    with console.socket("/_stcore/stream?stay=1", console.people.session("Anna")) as socket:
+        assert socket.recv() == "a page"
+        for message in (*dropped, kept[0], *dropped, kept[1]):
+            socket.send(message.SerializeToString())
+        assert [socket.recv(timeout=20) for _ in kept] == [message.SerializeToString() for message in kept]
+        socket.send(b"\xff no message")
+        assert socket.recv(timeout=20) == b"\xff no message"
 
 
 @pytest.mark.parametrize("session", ["forged", "x" * 600, '"', "é"])
