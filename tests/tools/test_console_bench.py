@@ -133,4 +133,5 @@ def test_every_page_is_drawn(generated: tuple[str, dict[str, int]], monkeypatch:
     names = {title.lower() for title in console_pages.PAGES}
     assert {name for name in shown["useful_s"] if "," not in name} == names
     assert "counts, of three cameras" in shown["useful_s"]
+    assert not [name for name, seconds in shown["useful_s"].items() if seconds is None]
     assert shown["memory_mb"] > 50

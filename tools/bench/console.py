@@ -52,7 +52,7 @@ from sightline.store.rollups import DAY_S, HOUR_S
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the other tools are
 from bench import console_rows, generated_rows
-from bench.console_pages import show_pages
+from bench.console_pages import WAIT_S, show_pages
 from bench.console_rows import DAYS, END, NAMES, PATH_DAYS, PEOPLE, TROUBLES, generate
 
 ZONE = ZoneInfo("Europe/Berlin")
@@ -285,14 +285,15 @@ def main() -> None:
             with closing(Database(url, timeout_s=60.0)) as database:
                 for name, of_query in figures.items():
                     of_query[kind] = round(timed_ms(database, name), 1)
+        for name, of_query in figures.items():
+            print(f"{name:40}", *(f"{kind} {value:8.1f} ms" for kind, value in of_query.items()))
         if not arguments.only:
             if arguments.shots:
                 arguments.shots.mkdir(parents=True, exist_ok=True)
             shown = show_pages(urls["sqlite"], arguments.shots)
-    for name, of_query in figures.items():
-        print(f"{name:40}", *(f"{kind} {value:8.1f} ms" for kind, value in of_query.items()))
     for name, seconds in shown.get("useful_s", {}).items():
-        print(f"{name:40} {seconds:8.2f} s until drawn")
+        drawn = f"not drawn within {WAIT_S} s" if seconds is None else f"{seconds:8.2f} s until drawn"
+        print(f"{name:40} {drawn}")
     if shown:
         print(f"{'the console, at most':40} {shown['memory_mb']:8} MB")
     if arguments.json:

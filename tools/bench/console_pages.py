@@ -324,15 +324,24 @@ class Visitor:
         drawn_ms = self.browser.execute_async_script(_DRAWN, title, page.figures, least, page.charts)
         return float(drawn_ms) / 1e3
 
+    def usual_seconds(self, title: str) -> float | None:
+        """Of some visits, after one that is not counted; None: it was not drawn within :data:`WAIT_S`."""
+        from selenium.common.exceptions import TimeoutException
+
+        try:
+            return round(median([self.seconds_until_drawn(title) for _ in range(VISITS + 1)][1:]), 2)
+        except TimeoutException:
+            return None
+
 
 def show_pages(url: str, shots: Path | None = None) -> dict[str, Any]:
-    """Seconds of each page to each person, and the console's megabytes after all of that.
+    """Seconds of each page to each person (None: more than :data:`WAIT_S`), and the console's megabytes.
 
     Args:
         url: of the generated database.
         shots: where a picture of each is kept.
     """
-    useful_s: dict[str, float] = {}
+    useful_s: dict[str, float | None] = {}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sl-console-")))
         config = stack.enter_context(program(url, folder))
@@ -349,9 +358,8 @@ def show_pages(url: str, shots: Path | None = None) -> dict[str, Any]:
             for title, page in PAGES.items():
                 if page.admins and person.role is not Role.ADMIN:
                     continue
-                visits = [visitor.seconds_until_drawn(title) for _ in range(VISITS + 1)]
                 key = title.lower() + ("" if person.cameras is None else ", of three cameras")
-                useful_s[key] = round(median(visits[1:]), 2)
+                useful_s[key] = visitor.usual_seconds(title)
                 if shots is not None:
                     browser.save_screenshot(str(shots / f"{key}.png"))
         parts = [console, *console.children(recursive=True)]
