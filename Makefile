@@ -15,7 +15,7 @@ test: $(VENV)/.ready  ## the tests, with the real parts: eight minutes on two co
 	@$(BIN)/pytest -n 4 -m "not long and not browser and not fault" $(ARGS)
 
 test-browser: $(VENV)/.ready  ## the console in a headless Chromium
-	@$(BIN)/pytest -n 2 -m browser $(ARGS)
+	@$(BIN)/pytest -n 3 -m browser $(ARGS)
 
 test-long: $(VENV)/.ready  ## load tests, the self-test as a whole, the wheel in a fresh environment: some minutes more
 	@$(BIN)/pytest -n 3 -m "long and not fault" $(ARGS)

@@ -34,12 +34,16 @@ _APART = (
     "tests/system/test_clips_system.py",
     "tests/system/test_told_after_all.py",
 )
+#: Files that would keep one process busy long after the others: only a function's tests stay together.
+_BY_FUNCTION = ("tests/console/test_every_page_browser.py",)
 
 
 def _scope(nodeid: str) -> str:
     """With pytest-xdist a file's tests share a process, and all that look at the whole machine share one."""
     if nodeid.startswith(_WHOLE_MACHINE):
         return "machine"
+    if nodeid.startswith(_BY_FUNCTION):
+        return nodeid.partition("[")[0]
     return nodeid if nodeid.startswith(_APART) else nodeid.partition("::")[0]
 
 

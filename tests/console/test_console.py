@@ -243,6 +243,29 @@ def test_while_the_supervisor_is_away_no_page_is_shown(
     assert "gate" not in text
 
 
+def test_a_comment_stays_in_its_field_until_it_is_kept(
+    world: World, open_app: Callable[..., AppTest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[dict[str, str]] = []
+
+    def away(*_: object) -> None:
+        raise SupervisorAway("http://127.0.0.1:8080 does not answer (refused)")
+
+    world.alert("11", "gate", time.time() - 60, rule="night")
+    app = open_app("review")
+    app.text_input[0].input("a fox")
+    monkeypatch.setattr(Api, "post", away)
+    next(button for button in app.button if button.label == "Add").click().run()
+    assert "does not answer" in "".join(str(error.value) for error in app.error)
+    assert app.text_input[0].value == "a fox"
+    monkeypatch.setattr(Api, "post", lambda _, path, given: kept.append(given))
+    monkeypatch.setattr(st, "rerun", lambda **_: None)  # the harness runs whole pages only
+    next(button for button in app.button if button.label == "Add").click().run()
+    app.run()
+    assert kept == [{"comment": "a fox"}]
+    assert app.text_input[0].value == ""
+
+
 def test_signing_out_leads_to_the_sign_in(
     world: World,
     open_app: Callable[..., AppTest],

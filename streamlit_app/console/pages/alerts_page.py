@@ -141,21 +141,25 @@ def _show_rules(viewer: Viewer, view: AlertsView) -> None:
         st.warning(plain(warning), icon=":material/help:")
 
 
-def _records(viewer: Viewer) -> dict[str, RuleRecord]:
-    """What became of each rule's alerts, as far as the database answers."""
+def _records(viewer: Viewer) -> dict[str, RuleRecord] | None:
+    """What became of each rule's alerts; None: the database does not answer."""
     with suppress(StoreUnavailable), viewer.database.reading() as connection:
         since = now() - RECORD_DAYS * DAY_S
         return {one.rule: one for one in read_rule_records(connection, viewer.cameras, since)}
-    return {}
+    return None
 
 
 def _rule_line(
-    viewer: Viewer, view: AlertsView, name: str, records: Mapping[str, RuleRecord], mutes: Sequence[Mute]
+    viewer: Viewer,
+    view: AlertsView,
+    name: str,
+    records: Mapping[str, RuleRecord] | None,
+    mutes: Sequence[Mute],
 ) -> str:
     """HTML."""
-    rule, record = view.rules[name], records.get(name)
+    rule, record = view.rules[name], (records or {}).get(name)
     word, tone = _state_of(viewer, name, rule, mutes, ZoneInfo(view.timezone))
-    seen = f"no alert in {RECORD_DAYS} days"
+    seen = f"no alert in {RECORD_DAYS} days" if records is not None else "its alerts cannot be counted now"
     if record is not None:
         share = percent(record.false_alarms / record.alerts)
         alerts = counted(record.alerts, "alert")

@@ -28,6 +28,7 @@ NONE_SHOWN = {"New": "No alert is new", "Open": "No alert is open", "All": "Ther
 RANGES_S = {"24 h": 86_400, "7 days": 7 * 86_400, "30 days": 30 * 86_400}
 MAX_ALERTS = 200
 MAX_CLIPS = 500
+COMMENTS = "comments_made"  # by this viewer, in this session
 CLIP_S = 3600.0  # no clip is longer
 #: What one does with an alert: label, state, icon, key.
 DEEDS = (
@@ -179,7 +180,9 @@ def _show_deeds(viewer: Viewer, alert: Alert, ids: Sequence[str], at: int) -> No
         if bar.button(label, icon=f":material/{icon}:", key=f"to_{label}", shortcut=key, disabled=closed):
             _look_at(ids[at + step])
     if viewer.may(Right.ACKNOWLEDGE, alert.source or None):
-        with st.form(f"comment_{alert.alert_id}", clear_on_submit=True, border=False):
+        # What stands in the field stays there until it is kept: the next comment has a field of its own.
+        number = st.session_state.get(COMMENTS, 0)
+        with st.form(f"comment_{alert.alert_id}_{number}", border=False):
             line = st.container(horizontal=True, vertical_alignment="bottom", gap="small")
             text = line.text_input("Comment", max_chars=1000, placeholder="what you saw or did")
             if line.form_submit_button("Add") and text.strip():
@@ -190,6 +193,7 @@ def _say(viewer: Viewer, alert: Alert, change: Mapping[str, str], ids: Sequence[
     """Send it; on to the next one where this one has been dealt with."""
     with theme.trying():
         viewer.api.post(f"/api/v1/alerts/{quote(alert.alert_id, safe='')}", dict(change))
+        st.session_state[COMMENTS] = st.session_state.get(COMMENTS, 0) + ("comment" in change)
         if "state" in change and at + 1 < len(ids):
             st.query_params["alert"] = ids[at + 1]
         st.toast("Done.", icon=":material/check:")
