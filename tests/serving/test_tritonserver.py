@@ -394,7 +394,7 @@ def test_many_at_once_install_once_and_an_interrupted_one_does_no_harm(cache, mo
     stale.mkdir(parents=True)
     made = []
 
-    def run(command, on_progress):
+    def run(command, on_progress, began):
         made.append(command)
 
     monkeypatch.setattr(install_module, "_run", run)

@@ -18,6 +18,7 @@ from sightline.entities import EventKind
 from sightline.store.read import (
     camera_now,
     camera_views,
+    coverage,
     event_search,
     history,
     kept_clips,
@@ -65,6 +66,10 @@ CASES: dict[str, Callable[[Connection, Cameras, str], Any]] = {
     "read_first_windows": lambda c, cameras, _: queries.read_first_windows(c, cameras, BOTH),
     "read_counts": lambda c, cameras, _: queries.read_counts(c, cameras, SPAN, BOTH),
     "read_watched": lambda c, cameras, _: queries.read_watched(c, cameras, SPAN, BOTH),
+    "read_known": lambda c, cameras, _: coverage.read_known(c, cameras, BOTH, T0 + 300),
+    "read_covered": lambda c, cameras, _: {
+        name for name, _ in coverage.read_covered(c, cameras, SPAN, BOTH, T0 + 300)
+    },
     "read_events": lambda c, cameras, _: queries.read_events(c, cameras, BETWEEN, BOTH, limit=99),
     "read_total_counts": lambda c, cameras, _: queries.read_total_counts(c, cameras, SPAN, BOTH, "source"),
     "read_event_counts": lambda c, cameras, _: queries.read_event_counts(c, cameras, SPAN, BOTH, ["source"]),

@@ -72,9 +72,10 @@ class ForkedWorkers:
             server = self._start_server()
         try:
             return WorkerProcess(self._control, spec, on_report, self.on_live, kill_server=server.kill)
-        except BrokenPipeError:
+        except BrokenPipeError:  # the server has ended a moment ago
             self.close()
-            raise
+            server = self._start_server()
+            return WorkerProcess(self._control, spec, on_report, self.on_live, kill_server=server.kill)
 
     def close(self) -> None:
         """End the server; workers end by their own pipes."""
