@@ -14,8 +14,8 @@ demo: $(VENV)/.ready  ## four cameras, Triton, console; Ctrl-C stops everything
 test: $(VENV)/.ready  ## the tests, with the real parts: eight minutes on two cores
 	@$(BIN)/pytest -n 4 -m "not long and not browser and not fault" $(ARGS)
 
-test-browser: $(VENV)/.ready  ## the console in a headless Chromium
-	@$(BIN)/pytest -n 3 -m browser $(ARGS)
+test-browser: $(VENV)/.ready  ## the console in a headless Chromium; a third process makes all of them slower
+	@$(BIN)/pytest -n 2 -m browser $(ARGS)
 
 test-long: $(VENV)/.ready  ## load tests, the self-test as a whole, the wheel in a fresh environment: some minutes more
 	@$(BIN)/pytest -n 3 -m "long and not fault" $(ARGS)
