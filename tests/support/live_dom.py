@@ -78,9 +78,9 @@ def moves(browser: Any) -> bool:
 
 
 def tile_names(browser: Any) -> list[str]:
-    """Of the cameras whose tiles there are, in their order."""
-    labels = [tile.get_attribute("aria-label") for tile in elements(browser, ".tile")]
-    return [label.partition(":")[0] for label in labels]
+    """Of the cameras whose tiles there are, in their order; in one step, as they may be replaced."""
+    labels = FIND.replace("SELECTOR", "'.tile'") + "return found.map((tile) => tile.ariaLabel ?? '');"
+    return [label.partition(":")[0] for label in browser.execute_script(labels)]
 
 
 def text_of(browser: Any) -> str:
