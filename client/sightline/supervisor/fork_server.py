@@ -67,15 +67,17 @@ class ForkedWorkers:
         Raises:
             OSError: there are no processes or descriptors left.
         """
+        try:
+            return self._ask(spec, on_report)
+        except BrokenPipeError:  # the server has ended a moment ago
+            self.close()
+            return self._ask(spec, on_report)
+
+    def _ask(self, spec: WorkerSpec, on_report: OnReport) -> "WorkerProcess":
         server = self._server
         if server is None or server.poll() is not None:
             server = self._start_server()
-        try:
-            return WorkerProcess(self._control, spec, on_report, self.on_live, kill_server=server.kill)
-        except BrokenPipeError:  # the server has ended a moment ago
-            self.close()
-            server = self._start_server()
-            return WorkerProcess(self._control, spec, on_report, self.on_live, kill_server=server.kill)
+        return WorkerProcess(self._control, spec, on_report, self.on_live, kill_server=server.kill)
 
     def close(self) -> None:
         """End the server; workers end by their own pipes."""

@@ -39,7 +39,7 @@ class LiveGrid:
         self._live = live
         self._walls: dict[tuple[tuple[str, ...], Variant], _Wall] = {}
         self._numbers = count(1)
-        self._turn = asyncio.Semaphore(1)  # one is drawn at a time
+        self._turn = asyncio.Lock()  # one is drawn at a time
 
     async def watch(self, cameras: Sequence[str], variant: Variant) -> AsyncGenerator[Shown]:
         """Pictures of 1280x720, in rows from left to right, at most five a second; close it.
