@@ -110,16 +110,19 @@ def test_everybody_can_use_it(browser: Any, site: ConsoleSite, title: str) -> No
     axe can find; what scrolls is looked for in one theme at both widths.
     """
     source, problems = axe_source(), []
-    go(browser, site, "" if title == "Sign in" else "admin", EVERYWHERE[title])
-    for scheme, width in (("light", WIDE), ("dark", NARROW), ("dark", WIDE)):
+
+    def see(scheme: str, width: int) -> None:
         look(browser, width=width, scheme=scheme)
         until_drawn(browser)
         shot(browser, f"every-{title.lower().replace(' ', '-')}-{scheme}-{width}")
-        if (scheme, width) == ("dark", WIDE):
-            problems += tab_problems(browser, STREAMLITS_FOCUS)
-            break
+
+    go(browser, site, "" if title == "Sign in" else "admin", EVERYWHERE[title])
+    for scheme, width in (("light", WIDE), ("dark", NARROW)):
+        see(scheme, width)
         found = axe_findings(browser, source, STREAMLITS_FINDINGS) + sideways(browser)
         problems += [f"{scheme}, {width} px: {problem}" for problem in found]
+    see("dark", WIDE)
+    problems += tab_problems(browser, STREAMLITS_FOCUS)
     assert not problems, "\n\n".join(problems)
 
 
