@@ -44,7 +44,8 @@ from sightline.video.timeline import PtsStep, RecordedTimes, Timeline
 
 FUZZ_S = float(os.environ.get("SIGHTLINE_FUZZ_S", "0"))
 EXAMPLES = 150
-MAX_S, MAX_KB = 1.0, 200_000
+#: What grows with the square of its input takes minutes, and the largest files seconds where it is slow.
+MAX_S, MAX_KB = 5.0, 200_000
 EXAMPLE = Path(__file__).resolve().parents[2] / "config.example.yml"
 
 pytestmark = pytest.mark.timeout(300 + FUZZ_S)
@@ -52,7 +53,7 @@ pytestmark = pytest.mark.timeout(300 + FUZZ_S)
 
 @contextlib.contextmanager
 def bounded() -> Iterator[None]:
-    """At most a second of processor time and 200 MB."""
+    """At most some seconds of processor time and 200 MB."""
     started_s, peak_kb = time.thread_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     yield
     assert time.thread_time() - started_s < MAX_S

@@ -253,7 +253,7 @@ def test_who_did_what_goes_after_so_many_days(store: Store, database_url: str) -
 def test_how_many_rows_go_at_once_follows_from_how_long_it_takes(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(store, [Checkpoint("gate", tuple(event(number, number / 1000) for number in range(600)), {})])
+    write(store, [Checkpoint("gate", tuple(event(number, number / 1000) for number in range(3000)), {})])
     retention = Retention(RetentionOptions(events_days=1), clock=lambda: T0 + 48 * HOUR_S)
     slow_s = 4 * TARGET_S
 

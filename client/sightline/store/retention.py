@@ -24,7 +24,9 @@ LOOK_EVERY_S = 60.0  # once nothing is left to delete
 RETRY_S = 5.0  # after an error
 TARGET_S = 0.015  # of one transaction: so long, at most, what comes meanwhile waits for it
 REST = 1.0  # between two transactions, shares of the time that the last one took
-MIN_ROWS, FIRST_ROWS, MAX_ROWS = 5, 20, 5000  # a transaction; windows count with their classes as one
+#: Of one transaction; windows count with their classes as one. Fewer would not be faster where the commit
+#: itself takes :data:`TARGET_S` (a slow disk, a busy machine), and more would come in than go.
+MIN_ROWS, FIRST_ROWS, MAX_ROWS = 50, 100, 5000
 
 _COUNTS, _WINDOWS, _STALE, _EVENTS, _CLIPS, _ALERTS, _NOTIFICATIONS, _DRIFT, _CLOCKS, _AUDIT, _EXPIRIES = (
     tables.table_of(model)
