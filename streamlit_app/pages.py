@@ -1,7 +1,5 @@
 """What a browser of the console runs: who looks, which page, and that page."""
 
-from contextlib import suppress
-
 import streamlit as st
 
 from console import theme
@@ -9,7 +7,7 @@ from console.api import Api, SupervisorAway
 from console.console_options import console_options
 from console.pages import PAGES, review_page
 from console.session import choose_viewer, sees_details
-from console.texts import AWAY, AWAY_REMEDY, NOT_YOURS, NOT_YOURS_REMEDY
+from console.texts import NOT_YOURS, NOT_YOURS_REMEDY
 from console.viewer import api_of_browser
 from sightline.access.rights import allowed_for_some
 from sightline.entities import Role
@@ -33,7 +31,7 @@ def main() -> None:
         theme.state("The configuration cannot be used.", f"Correct it and reload this page: {error}.")
         return
     except SupervisorAway as error:
-        _wait_for_supervisor(api, str(error))
+        _wait_for_supervisor(api, error)
         return
     if person is None or person.must_change or person.role is Role.DISPLAY:
         st.html(_TO_SIGN_IN, unsafe_allow_javascript=True)
@@ -67,12 +65,15 @@ def main() -> None:
 
 
 @st.fragment(run_every=5.0)
-def _wait_for_supervisor(api: Api, detail: str) -> None:
-    """Say that it is away, until it answers."""
-    with suppress(SupervisorAway):
+def _wait_for_supervisor(api: Api, error: SupervisorAway) -> None:
+    """Say what is away, until it can be told who looks."""
+    try:
         api.person()
+    except SupervisorAway as newest:
+        error = newest
+    else:
         st.rerun()
-    theme.state(AWAY, AWAY_REMEDY, icon="cloud_off", detail=detail)
+    theme.state(error.problem, error.remedy, icon="cloud_off", detail=str(error))
 
 
 main()

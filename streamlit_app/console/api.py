@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from console.console_options import SupervisorPort
+from console.texts import AWAY, AWAY_REMEDY, DATABASE_AWAY, DATABASE_AWAY_REMEDY
 from sightline.access.rights import How, Person
 from sightline.entities import Role
 from sightline.errors import SightlineError
@@ -24,7 +25,20 @@ _MAX_SESSION = 512  # characters; ours are shorter
 
 
 class SupervisorAway(SightlineError):
-    """The supervisor does not answer."""
+    """The supervisor does not answer.
+
+    Attributes:
+        problem: in one line, for whoever looks.
+        remedy: what to do about it, in one sentence.
+    """
+
+    problem, remedy = AWAY, AWAY_REMEDY
+
+
+class AccountsAway(SupervisorAway):
+    """It answers, but cannot say who somebody is: its database is away."""
+
+    problem, remedy = DATABASE_AWAY, DATABASE_AWAY_REMEDY
 
 
 class ApiRefused(SightlineError):
@@ -126,7 +140,8 @@ def _person(api: Api, period: int) -> Person | None:
     except ApiRefused as refused:
         if refused.status == 404:  # accounts are switched off: whoever sits here may do everything
             return ANYBODY if is_here(api.address) else None
-        raise SupervisorAway(str(refused)) from refused
+        kind = AccountsAway if refused.status == 503 else SupervisorAway
+        raise kind(f"it cannot be told who is signed in: {refused}") from refused
     if found is None:
         return None
     cameras = None if found["cameras"] is None else frozenset(found["cameras"])

@@ -18,7 +18,7 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from console.api import Api, SupervisorAway, accounts_are_off
 from console.console_options import SupervisorPort
 from console.proxy import PREFIXES, Proxy, refuse, wants_page
-from console.texts import AWAY, AWAY_REMEDY, CLOSED, CLOSED_REMEDY, CROWDED, CROWDED_REMEDY, UNUSABLE, safe
+from console.texts import CLOSED, CLOSED_REMEDY, CROWDED, CROWDED_REMEDY, UNUSABLE, safe
 from sightline.access.attempts import network_of
 from sightline.access.rights import How, Person
 from sightline.entities import Role
@@ -86,7 +86,7 @@ class Gate:
             await refuse(scope, receive, send, 503, UNUSABLE, detail)
         except SupervisorAway as error:
             log.warning("%s", error)
-            await refuse(scope, receive, send, 503, AWAY, AWAY_REMEDY)
+            await refuse(scope, receive, send, 503, error.problem, error.remedy)
         else:
             await app(scope, receive, send)
 

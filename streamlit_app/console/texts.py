@@ -13,6 +13,9 @@ WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", 
 
 AWAY = "Sightline does not answer."
 AWAY_REMEDY = "Start it with “sightline run”; this page comes back by itself."
+DATABASE_AWAY = "The database does not answer."
+DATABASE_AWAY_REMEDY = "Sightline counts on and keeps its results meanwhile; this page comes back by itself."
+NO_NEWS = "Whether there are new alerts cannot be told now."
 CLOSED = "Accounts are switched off, so only browsers on Sightline's own machine are let in."
 CLOSED_REMEDY = "Switch them on: access.enabled in config.yml."
 CROWDED = "Too much is open from your address."

@@ -1,7 +1,7 @@
 """What all pages share: style, states, tiles, tables, and the fragment that refreshes a page in place."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -9,15 +9,15 @@ from typing import TypeVar
 
 import streamlit as st
 from sqlalchemy import Connection
+from streamlit.errors import StreamlitAPIException
 
 from console.api import ApiRefused, SupervisorAway
 from console.grid import Bucket, Cover, total, uncovered_share
 from console.texts import (
-    AWAY,
-    AWAY_REMEDY,
     NO_CAMERA,
     NO_CAMERA_ASK,
     NO_CAMERA_REMEDY,
+    NO_NEWS,
     NONE_OF_YOURS,
     NONE_OF_YOURS_REMEDY,
     age,
@@ -60,18 +60,21 @@ MIME = {"CSV": "text/csv", "Parquet": "application/vnd.apache.parquet"}
 Row = tuple[str, Sequence[str | tuple[str, str]]]
 Show = Callable[[Viewer, Connection], None]
 _Item = TypeVar("_Item")
+#: A database that was there and cannot be read now.
+_AWAY = (DatabaseState.LOCKED, DatabaseState.UNREACHABLE)
 #: How the keys of filters begin, by page.
 _KEPT = ("counts_", "events_", "health_", "models_", "live_", "review_", "cameras_", "people_")
 
 
 def keep_choices() -> None:
-    """Keep the filters of a page while another page is shown; Streamlit would drop their state.
+    """Keep what is chosen and typed on a page while it is not shown; Streamlit would drop it.
 
     Keys of buttons begin otherwise: a button's state may not be set.
     """
     for key in list(st.session_state):
-        if str(key).startswith(_KEPT):
-            st.session_state[key] = st.session_state[key]
+        if str(key).startswith(_KEPT) and st.session_state[key] != "":
+            with suppress(StreamlitAPIException):  # it is shown already in this run, and so kept
+                st.session_state[key] = st.session_state[key]
 
 
 def live(show: Show, viewer: Viewer) -> None:
@@ -88,6 +91,7 @@ def live(show: Show, viewer: Viewer) -> None:
             except StoreUnavailable as error:
                 condition = viewer.database.condition_of(error)
         if condition.state is not DatabaseState.READY:
+            keep_choices()
             note = f"Looking again {_rhythm(viewer)}." if viewer.refresh_s else "Refresh is off."
             icon = ICONS.get(condition.state, "info")
             state(condition.problem, condition.remedy, icon=icon, detail=condition.detail, note=note)
@@ -107,20 +111,27 @@ def show_foot(viewer: Viewer, at: float, *more: str) -> None:
 
 
 def watch(show: Show, viewer: Viewer, *, every_s: float = 5.0) -> None:
-    """Show a small part of the database on whichever page it is, as long as there is one to read."""
+    """Show a small part of the database on whichever page it is; say where it cannot be read any more.
+
+    That there is none yet, or none of this program's, only the pages say that need it.
+    """
 
     @st.fragment(run_every=every_s)
     def part() -> None:
+        condition = None
         try:
             if not viewer.is_still_here():
                 st.rerun()
-            if viewer.database.condition().state is DatabaseState.READY:
+            condition = viewer.database.condition()
+            if condition.state is DatabaseState.READY:
                 with viewer.database.reading() as connection:
                     show(viewer, connection)
-        except SupervisorAway:  # said here, as lists and forms that are open do not ask again
-            st.warning(f"{AWAY} {AWAY_REMEDY}", icon=":material/cloud_off:")
-        except StoreUnavailable:
-            pass  # the page itself says that
+        except SupervisorAway as error:  # said here, as lists and forms that are open do not ask again
+            st.warning(f"{error.problem} {error.remedy}", icon=":material/cloud_off:")
+        except StoreUnavailable as error:
+            condition = viewer.database.condition_of(error)
+        if condition is not None and condition.state in _AWAY:
+            st.warning(f"{NO_NEWS} {condition.problem} {condition.remedy}", icon=":material/cloud_off:")
 
     part()
 
@@ -143,7 +154,8 @@ def require_viewer(viewer: Viewer) -> None:
         if viewer.is_still_here():
             return
     except SupervisorAway as error:
-        state(AWAY, AWAY_REMEDY, icon="cloud_off", detail=str(error))
+        keep_choices()
+        state(error.problem, error.remedy, icon="cloud_off", detail=str(error))
         st.stop()
     st.rerun()
 
@@ -156,7 +168,7 @@ def trying() -> Iterator[None]:
     except ApiRefused as refused:
         st.error(plain(refused), icon=":material/block:")
     except SupervisorAway as error:
-        st.error(f"{AWAY} {plain(error)}", icon=":material/cloud_off:")
+        st.error(f"{error.problem} {plain(error)}", icon=":material/cloud_off:")
 
 
 def state(

@@ -34,7 +34,7 @@ from streamlit.testing.v1 import AppTest  # noqa: E402
 from streamlit.util import calc_hash  # noqa: E402
 
 from console import charts, grid, happenings, session, stage_times, texts, theme  # noqa: E402
-from console.api import Api, SupervisorAway  # noqa: E402
+from console.api import Api, ApiRefused, SupervisorAway  # noqa: E402
 from console.charts import Bars  # noqa: E402
 from console.console_options import console_options  # noqa: E402
 from console.count_figures import CountChoice, read_figures, read_rows, read_week_before  # noqa: E402
@@ -53,7 +53,7 @@ from sightline.store.read.coverage import KnownTime  # noqa: E402
 from sightline.store.read.event_search import EventSearch  # noqa: E402
 from sightline.store.read.history import HeatCell  # noqa: E402
 from sightline.store.read.queries import Watched, read_cameras  # noqa: E402
-from sightline.store.read.readonly import Database  # noqa: E402
+from sightline.store.read.readonly import Condition, Database, DatabaseState  # noqa: E402
 from sightline.store.read.spans import Span  # noqa: E402
 from sightline.store.spooled_store import WriterHealth  # noqa: E402
 from sightline.store.tables import EventRow  # noqa: E402
@@ -64,6 +64,7 @@ from sightline.supervisor.sinks.clip_sweep import ClipSweep  # noqa: E402
 
 T0 = datetime(2026, 11, 20, 12, 0, tzinfo=UTC).timestamp()
 BERLIN = ZoneInfo("Europe/Berlin")
+ASKED = Api.person  # of the supervisor
 
 
 @pytest.fixture(autouse=True)
@@ -241,6 +242,46 @@ def test_while_the_supervisor_is_away_no_page_is_shown(
     text = html(open_app())
     assert "Sightline does not answer." in text
     assert "gate" not in text
+
+
+def test_while_nobody_can_tell_who_looks_the_database_is_named_and_not_sightline(
+    world: World, open_app: Callable[..., AppTest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise ApiRefused(503, "the database does not answer; try again")
+
+    monkeypatch.setattr(Api, "person", ASKED)
+    monkeypatch.setattr(Api, "ask", refuse)
+    text = html(open_app())
+    assert texts.DATABASE_AWAY in text
+    assert "sightline run" not in text
+
+
+def test_a_database_that_went_away_is_told_on_every_page_and_what_was_typed_stays(
+    world: World, open_app: Callable[..., AppTest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise ApiRefused(503, "the database does not answer; try again")
+
+    world.alert("11", "gate", time.time() - 60, rule="night")
+    condition = Condition(DatabaseState.UNREACHABLE, "refused")
+    told = [f"{texts.NO_NEWS} {condition.problem} {condition.remedy}"]
+    app = open_app("review")
+    assert not app.warning
+    with monkeypatch.context() as patch:
+        app.text_input[0].input("a fox")
+        patch.setattr(Api, "post", away)
+        next(button for button in app.button if button.label == "Add").click().run()
+        patch.setattr(Database, "condition", lambda _: condition)
+        app.run()
+        assert [warning.value for warning in app.warning] == told
+        assert not app.text_input
+        monkeypatch.setattr(Api, "get", away)
+        people = open_app("people")  # asks the API alone
+        assert [warning.value for warning in people.warning] == told
+    app.run()
+    assert not app.warning
+    assert app.text_input[0].value == "a fox"
 
 
 def test_a_comment_stays_in_its_field_until_it_is_kept(

@@ -184,7 +184,8 @@ def _show_deeds(viewer: Viewer, alert: Alert, ids: Sequence[str], at: int) -> No
         number = st.session_state.get(COMMENTS, 0)
         with st.form(f"comment_{alert.alert_id}_{number}", border=False):
             line = st.container(horizontal=True, vertical_alignment="bottom", gap="small")
-            text = line.text_input("Comment", max_chars=1000, placeholder="what you saw or did")
+            key, hint = f"review_comment_{alert.alert_id}_{number}", "what you saw or did"
+            text = line.text_input("Comment", max_chars=1000, placeholder=hint, key=key)
             if line.form_submit_button("Add") and text.strip():
                 _say(viewer, alert, {"comment": text.strip()}, ids, at)
 
