@@ -16,6 +16,9 @@ AWAY_REMEDY = "Start it with “sightline run”; this page comes back by itself
 DATABASE_AWAY = "The database does not answer."
 DATABASE_AWAY_REMEDY = "Sightline counts on and keeps its results meanwhile; this page comes back by itself."
 NO_NEWS = "Whether there are new alerts cannot be told now."
+#: Of so many cameras, for whoever does not look for the cause.
+CANNOT_COUNT = "Nothing is counted by {}: what recognises objects does not answer; it is asked again."
+HELD_BACK = "Fast objects may be missed by {}: there is more to do than can be done. Tell an engineer."
 CLOSED = "Accounts are switched off, so only browsers on Sightline's own machine are let in."
 CLOSED_REMEDY = "Switch them on: access.enabled in config.yml."
 CROWDED = "Too much is open from your address."

@@ -345,6 +345,21 @@ def test_overview_says_once_what_holds_cameras_back(url: str, open_app: Callable
     assert text.count("too slow") == 2
 
 
+def test_an_operator_is_told_what_it_means_and_not_why(
+    url: str, open_app: Callable[..., AppTest], looks: Callable[[Person | None], None]
+) -> None:
+    world, now = World(url), time.time()
+    for name in ("gate", "yard"):
+        world.camera(name, now, notices=["overload: the detector takes 180 ms"])
+    world.camera("roof", now, notices=["waiting for Triton at h:1"], detector_message="refused")
+    looks(Person("olga", Role.OPERATOR, None, How.PASSWORD))
+    text = html(open_app())
+    assert texts.CANNOT_COUNT.format("1 of 3 cameras") in text
+    assert texts.HELD_BACK.format("2 of 3 cameras") in text
+    assert "overload" not in text
+    assert "Triton" not in text
+
+
 @pytest.mark.parametrize(
     ("age", "held", "words"),
     [

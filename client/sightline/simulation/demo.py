@@ -65,7 +65,7 @@ ALERTS: dict[str, dict[str, Any]] = {
     },
     "crossing_the_street": {
         "kinds": ["crossing"],
-        "places": ["crossing"],
+        "places": ["zebra"],
         "severity": "info",
         "cooldown_s": 600,
     },

@@ -23,7 +23,20 @@ from console.grid import (
     uncovered_s,
     uncovered_share,
 )
-from console.texts import DASH, age, counted, drops, duration, milliseconds, number, percent, safe, step_name
+from console.texts import (
+    CANNOT_COUNT,
+    DASH,
+    HELD_BACK,
+    age,
+    counted,
+    drops,
+    duration,
+    milliseconds,
+    number,
+    percent,
+    safe,
+    step_name,
+)
 from console.viewer import Viewer, now
 from sightline.entities import CameraState, CameraStatus, EventKind, SourceWindow
 from sightline.store.read import queries
@@ -129,8 +142,8 @@ def show(viewer: Viewer, connection: Connection) -> None:
     window_s = max((item.window_end - item.window_start for item in latest.values()), default=60)
     step_s = default_step(HOUR_S, steps_for(HOUR_S, max(60, round(window_s))))
     today = read_totals(viewer.database, viewer.zone.key, step_s, tuple(sources), viewer.cameras)
-    for text in dict.fromkeys(text for row in rows for text in row.notices):
-        st.html(f'<div class="sl-notice">{safe(text)}</div>')
+    for text in notices_of(rows, viewer):
+        st.html(f'<div class="sl-notice">{text}</div>')
     st.html(_tiles(rows, today, viewer))
     theme.show_places(flow_rows(statuses, today.crossings, now()), "today")
     by_source: dict[str, dict[float, int]] = {}
@@ -145,6 +158,17 @@ def show(viewer: Viewer, connection: Connection) -> None:
     _show_hour(viewer, today, sources, step_s)
     if viewer.engineer and viewer.cameras is None:  # it is the program's, not a camera's
         st.html(theme.caption(safe(owner_text(queries.read_programs(connection, now())))))
+
+
+def notices_of(rows: Sequence[CameraRowView], viewer: Viewer) -> list[str]:
+    """What is said of several cameras together: engineers are told the cause and the cure; HTML."""
+    if viewer.engineer:
+        return [safe(text) for text in dict.fromkeys(text for row in rows for text in row.notices)]
+    held_back = [row.status for row in rows if row.notices]
+    blind = sum(bool(status.detector_message) for status in held_back)
+    parts = ((blind, CANNOT_COUNT), (len(held_back) - blind, HELD_BACK))
+    of_all = f"of {counted(len(rows), 'camera')}"
+    return [text.format(f"{some} {of_all}") for some, text in parts if some]
 
 
 def _show_hour(viewer: Viewer, today: Totals, sources: Sequence[str], step_s: int) -> None:

@@ -67,10 +67,10 @@ STREET = Places(
         SceneLine("outbound", (24.5, -KERB_Y), (24.5, 0.0), TRAFFIC, VEHICLE),
         SceneLine("inbound", (16.5, 0.0), (16.5, KERB_Y), TRAFFIC, VEHICLE),
         # Not in the middle of the road, where those of both sides meet and hide each other.
-        SceneLine("crossing", (ZEBRA_X[0] - 0.5, KERB_Y / 2), (ZEBRA_X[1] + 0.5, KERB_Y / 2)),
+        SceneLine("zebra", (ZEBRA_X[0] - 0.5, KERB_Y / 2), (ZEBRA_X[1] + 0.5, KERB_Y / 2)),
     ),
     zones=(
-        SceneZone("crossing", box_of(ZEBRA_X[0], -KERB_Y, ZEBRA_X[1], KERB_Y)),
+        SceneZone("zebra", box_of(ZEBRA_X[0], -KERB_Y, ZEBRA_X[1], KERB_Y)),
         SceneZone("far pavement", box_of(12.0, KERB_Y, 32.0, 13.0)),
     ),
     stop_lines=(
