@@ -18,7 +18,7 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from console.api import Api, SupervisorAway, accounts_are_off
 from console.console_options import SupervisorPort
 from console.proxy import PREFIXES, Proxy, refuse, wants_page
-from console.texts import CLOSED, CLOSED_REMEDY, CROWDED, CROWDED_REMEDY, UNUSABLE, safe
+from console.texts import CLOSED, CLOSED_REMEDY, CROWDED, CROWDED_REMEDY, OPENING, UNUSABLE, safe
 from sightline.access.attempts import network_of
 from sightline.access.rights import How, Person
 from sightline.entities import Role
@@ -44,6 +44,12 @@ _HEADERS = {
     b"x-frame-options": b"SAMEORIGIN",
     b"referrer-policy": b"no-referrer",
     b"content-security-policy": b"frame-ancestors 'self'; object-src 'none'; base-uri 'self'",
+}
+#: What stands in Streamlit's page, and what is sent in its place; React takes what is in its root away.
+_INSTEAD = {
+    b"<title>Streamlit</title>": b"<title>Sightline</title><style>:root{color-scheme:light dark}"
+    b".opening{font:1.1rem system-ui,sans-serif;text-align:center;margin-top:30vh;opacity:.7}</style>",
+    b'<div id="root"></div>': f'<div id="root"><p class="opening" role="status">{OPENING}</p></div>'.encode(),
 }
 _Message = MutableMapping[str, Any]
 
@@ -121,7 +127,44 @@ class Gate:
                 message["headers"] = [*message["headers"], *_HEADERS.items()]
             await send(message)
 
-        await self._app(scope, receive, send_with_headers)
+        if wants_page(scope):
+            plain = [(name, value) for name, value in scope["headers"] if name != b"accept-encoding"]
+            await self._app({**scope, "headers": plain}, receive, Opening(send_with_headers))
+        else:
+            await self._app(scope, receive, send_with_headers)
+
+
+class Opening:
+    """Sends a page with our name in it, and what it says until Streamlit's scripts have come.
+
+    Without it a page stays white for seconds on a slow machine.
+    """
+
+    def __init__(self, send: Any) -> None:
+        self._send = send
+        self._start: _Message | None = None  # of a page, held back until its length is known
+        self._body = b""
+
+    async def __call__(self, message: _Message) -> None:
+        """Send it on, or keep it until the page is whole."""
+        if message["type"] == "http.response.start":
+            headers = dict(message["headers"])
+            if headers.get(b"content-type", b"").startswith(b"text/html") and message["status"] == 200:
+                self._start = message
+                return
+        if self._start is None:
+            await self._send(message)
+            return
+        self._body += message.get("body", b"")
+        if message.get("more_body"):
+            return
+        for given, ours in _INSTEAD.items():
+            self._body = self._body.replace(given, ours)
+        kept = [(name, value) for name, value in self._start["headers"] if name != b"content-length"]
+        # A HEAD has no body, and says nothing of its length then.
+        length = [(b"content-length", str(len(self._body)).encode())] if self._body else []
+        await self._send({**self._start, "headers": [*kept, *length]})
+        await self._send({**message, "body": self._body})
 
 
 async def _while_here(

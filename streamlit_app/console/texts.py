@@ -21,6 +21,7 @@ CANNOT_COUNT = "Nothing is counted by {}: what recognises objects does not answe
 HELD_BACK = "Fast objects may be missed by {}: there is more to do than can be done. Tell an engineer."
 CLOSED = "Accounts are switched off, so only browsers on Sightline's own machine are let in."
 CLOSED_REMEDY = "Switch them on: access.enabled in config.yml."
+OPENING = "Sightline is opening …"
 CROWDED = "Too much is open from your address."
 CROWDED_REMEDY = "Close other pages of Sightline; this one comes back by itself."
 UNUSABLE = "The console's configuration cannot be used; its log says why."

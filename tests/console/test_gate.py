@@ -22,9 +22,10 @@ from websockets.sync.client import ClientConnection, connect
 
 pytest.importorskip("streamlit", reason="the console's packages are not installed")
 
+import streamlit
 from streamlit.proto.BackMsg_pb2 import BackMsg
 
-from console import api, gate, proxy
+from console import api, gate, proxy, texts
 from sightline.access.rights import Right
 from sightline.entities import Role
 from sightline.supervisor.http.api_wall import WallDoor
@@ -229,6 +230,35 @@ def test_nobody_gets_a_page_and_is_led_back_after_signing_in(console: Console) -
     with pytest.raises(InvalidStatus, match="403"):
         console.socket("/_stcore/stream")
     assert console.ask("/_stcore/health").body == b"a page"
+
+
+def test_a_page_says_whose_it_is_before_its_scripts_have_come() -> None:
+    """In Streamlit's own page of today: what is replaced in it must be there."""
+    given = (Path(streamlit.__file__).parent / "static" / "index.html").read_bytes()
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def answer(kind: bytes, status: int, *parts: bytes) -> bytes:
+        opening, headers = gate.Opening(send), [(b"content-type", kind), (b"content-length", b"%d" % 9)]
+        sent.clear()
+        await opening({"type": "http.response.start", "status": status, "headers": headers})
+        for part in parts:
+            more = part is not parts[-1]
+            await opening({"type": "http.response.body", "body": part, "more_body": more})
+        return b"".join(message["body"] for message in sent[1:])
+
+    page = asyncio.run(answer(b"text/html; charset=utf-8", 200, given[:1000], given[1000:]))
+    assert b"<title>Sightline</title>" in page
+    assert texts.OPENING.encode() in page
+    assert b"Streamlit</title>" not in page
+    assert dict(sent[0]["headers"])[b"content-length"] == str(len(page)).encode()
+    assert asyncio.run(answer(b"text/html", 404, b"<title>", b"Streamlit</title>")).endswith(
+        b"Streamlit</title>"
+    )
+    assert asyncio.run(answer(b"text/javascript", 200, given)) == given
+    assert dict(sent[0]["headers"])[b"content-length"] == b"9"
 
 
 def test_whoever_signs_in_here_gets_pages_until_the_sign_in_ends(console: Console) -> None:
