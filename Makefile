@@ -11,7 +11,7 @@ demo: $(VENV)/.ready  ## four cameras, Triton, console; Ctrl-C stops everything
 	@$(BIN)/sightline demo $(ARGS)
 
 # Each test is in one of four: most of what they take they wait, so there are more processes than cores.
-test: $(VENV)/.ready  ## the tests, with the real parts: eight minutes on two cores
+test: $(VENV)/.ready  ## the tests, with the real parts: about twenty minutes on two cores
 	@$(BIN)/pytest -n 4 -m "not long and not browser and not fault" $(ARGS)
 
 test-browser: $(VENV)/.ready  ## the console in a headless Chromium; a third process makes all of them slower
