@@ -10,12 +10,12 @@ comes after the first of them.
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, Select, func, select
+from sqlalchemy.sql.base import ColumnCollection
 
 from sightline.store import rollups, tables
 from sightline.store.read.spans import Span
@@ -32,6 +32,9 @@ _COUNTS, _COUNT_ROLLUPS, _SOURCE_ROLLUPS, _EVENT_ROLLUPS, _STALE, _EXPIRIES = (
         tables.ExpiryRow,
     )
 )
+
+_Row = ColumnCollection[str, Any]
+_Asked = Callable[[_Row], list[ColumnElement[bool]]]  # which rows are asked for, by their columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,26 +114,64 @@ def sums_of(
     count.
     """
     parts = parts or Parts.of(connection, span, sources, ledger)
-    arms = []
-    for arm in (_of_rollups(span, ledger, parts), _of_rows(connection, span, ledger, parts)):
-        column = arm.selected_columns
-        arms.append(
-            arm.where(
-                column.source.in_(sources), *(column[name].in_(some) for name, some in (only or {}).items())
-            )
-        )
+
+    def is_asked(row: _Row) -> list[ColumnElement[bool]]:
+        return [row.source.in_(sources), *(row[name].in_(some) for name, some in (only or {}).items())]
+
+    arms = (
+        _of_rollups(connection, span, ledger, parts, by, is_asked),
+        _of_rows(connection, span, ledger, parts, by, is_asked),
+    )
     part = sa.union_all(*arms).subquery().c
     keys = [part.bucket, *(part[name] for name in by)]
-    figures: list[ColumnElement[Any]] = [func.sum(part[name]) for name in ledger.figures]
-    figures += [func.max(part[name]) for name in ledger.greatest]
-    figures += [func.sum(sa.case((part[name].is_(None), 1), else_=0)) for name in ledger.figures]
-    query = select(*keys, *figures).group_by(*keys).order_by(*keys)
+    query = select(*keys, *_added_up(part, ledger, known=False)).group_by(*keys).order_by(*keys)
     return [tuple(row) for row in connection.execute(query)]
 
 
-def _of_rollups(span: Span, ledger: Ledger, parts: Parts) -> Select[Any]:
-    """Bucket, source, names, figures and greatest values of hours and days, still to be added up."""
-    plan = [(HOUR_S, span.start - HOUR_S, 0, 0)]  # none such: there has to be a row
+def _added_up(row: _Row, ledger: Ledger, *, known: bool) -> list[sa.Label[Any]]:
+    """Sums and greatest values of a group, and of each figure how many values are not known.
+
+    ``known``: the rows are single ones, in which that is not told yet.
+    """
+    sums = [func.sum(row[name]).label(name) for name in ledger.figures]
+    greatest = [func.max(row[name]).label(name) for name in ledger.greatest]
+    return [*sums, *greatest, *(_unknown(row, name, known=known) for name in ledger.figures)]
+
+
+def _unknown(row: _Row, name: str, *, known: bool) -> sa.Label[Any]:
+    label = f"{name}_unknown"
+    number = sa.case((row[name].is_(None), 1), else_=0) if known else row[label]
+    return func.sum(number).label(label)
+
+
+def _of_rollups(
+    connection: Connection, span: Span, ledger: Ledger, parts: Parts, by: Sequence[str], is_asked: _Asked
+) -> Select[Any]:
+    """Bucket, the names ``by``, figures and greatest values of hours and days, still to be added up.
+
+    Of each hour and day all cameras are summed first: what is moved from bucket to bucket is little then.
+    """
+    plan = _plan(span, parts) or [(HOUR_S, int(span.start), 0, 0)]  # of no sign: there has to be a row
+    columns = "period_s", "start", "bucket", "sign"
+    step, row = _listed(connection, "plan", plan, columns, ("start",)).c, ledger.rolled.c
+    periods = []
+    for length_s in sorted({length_s for length_s, _, _, _ in plan}):
+        starts = select(step.start).where(step.period_s == length_s, step.sign != 0)
+        of_period = row.period_s == length_s, row.period_start.in_(starts), *is_asked(row)
+        keys = row.period_s, row.period_start, *(row[name] for name in by)
+        periods.append(select(*keys, *_added_up(row, ledger, known=True)).where(*of_period).group_by(*keys))
+    part = sa.union_all(*periods).subquery().c
+    figures: list[ColumnElement[Any]] = [(part[name] * step.sign).label(name) for name in ledger.figures]
+    figures += [sa.case((step.sign > 0, part[name])).label(name) for name in ledger.greatest]
+    figures += [part[f"{name}_unknown"] for name in ledger.figures]
+    names = (part[name] for name in by)
+    here = part.period_s == step.period_s, part.period_start == step.start
+    return select(step.bucket, *names, *figures).where(*here)
+
+
+def _plan(span: Span, parts: Parts) -> list[tuple[int, int, int, int]]:
+    """Which hours and days are read: length, start, the number of their bucket, and 1, or -1 to take away."""
+    plan = []
     (first, last), (begin, end) = parts.days, parts.hours
     for day in range(int(first), int(last), DAY_S):
         bucket = span.number_at(day + DAY_S // 2)
@@ -140,45 +181,60 @@ def _of_rollups(span: Span, ledger: Ledger, parts: Parts) -> Select[Any]:
                 plan += (HOUR_S, hour, own, 1), (HOUR_S, hour, bucket, -1)
     hours = (*range(int(begin), int(first), HOUR_S), *range(int(last), int(end), HOUR_S))
     plan += ((HOUR_S, hour, span.number_at(hour), 1) for hour in hours)
-    number, time = partial(sa.column, type_=sa.Integer), sa.column("start", tables.UtcDateTime)
-    columns = number("period_s"), time, number("bucket"), number("sign")
-    whole = sa.literal_column  # of parameters there may not be too many
-    values = [
-        (whole(f"{length_s}"), *moments(start), whole(f"{bucket}"), whole(f"{sign}"))
-        for length_s, start, bucket, sign in plan
-    ]
-    step, rolled = sa.values(*columns).data(values).cte("plan").c, ledger.rolled.c
-    figures = [(rolled[name] * step.sign).label(name) for name in ledger.figures]
-    figures += [sa.case((step.sign > 0, rolled[name])).label(name) for name in ledger.greatest]
-    names = (rolled[name] for name in ("source", *ledger.names))
-    here = rolled.period_s == step.period_s, rolled.period_start == step.start
-    return select(step.bucket, *names, *figures).where(*here)
+    return plan
 
 
-def _of_rows(connection: Connection, span: Span, ledger: Ledger, parts: Parts) -> Select[Any]:
-    """The same of windows or events."""
-    rows, bucket = ledger.rows(connection), _buckets(span, parts.rows).c
+def _of_rows(
+    connection: Connection, span: Span, ledger: Ledger, parts: Parts, by: Sequence[str], is_asked: _Asked
+) -> Select[Any]:
+    """The same of windows or events, added up in each bucket."""
+    rows, bucket = ledger.rows(connection), _buckets(connection, span, parts.rows).c
     column = rows.selected_columns
     time = column.start.element
-    names = (
-        column[name].label(name) for name in ("source", *ledger.names, *ledger.figures, *ledger.greatest)
-    )
-    return rows.with_only_columns(bucket.number.label("bucket"), *names).where(
-        time >= bucket.low, time < bucket.high
-    )
+    number = bucket.number.label("bucket")
+    names = [column[name].label(name) for name in by]
+    query = rows.with_only_columns(number, *names, *_added_up(column, ledger, known=True))
+    here = time >= bucket.low, time < bucket.high, *is_asked(column)
+    return query.where(*here).group_by(bucket.number, *(column[name] for name in by))
 
 
-def _buckets(span: Span, part: tuple[float, float]) -> sa.CTE:
+def _buckets(connection: Connection, span: Span, part: tuple[float, float], of: str = "rows") -> sa.CTE:
     """What of each bucket lies in a part of the span: number, low, high."""
     start, end = part
     found = [
-        (sa.literal_column(f"{number}"), *moments(max(low, start), min(high, end)))
+        (number, max(low, start), min(high, end))
         for number, (low, high) in enumerate(pairwise(span.edges))
         if low < end and start < high
     ]
-    time = partial(sa.column, type_=tables.UtcDateTime)
-    columns = sa.column("number", sa.Integer), time("low"), time("high")
-    return sa.values(*columns).data(found or [(0, *moments(start, start))]).cte("buckets")
+    columns = ("number", "low", "high")
+    return _listed(connection, f"buckets_of_{of}", found or [(0, start, start)], columns, ("low", "high"))
+
+
+def _listed(
+    connection: Connection,
+    name: str,
+    rows: Sequence[tuple[float, ...]],
+    columns: Sequence[str],
+    times: Collection[str],
+) -> sa.CTE:
+    """Whole numbers, and moments in epoch seconds, as a table.
+
+    They are written out: parameters may not be too many, and SQLAlchemy takes long over thousands.
+    """
+    is_sqlite = connection.dialect.name == "sqlite"
+
+    def text_of(column: str, value: float) -> str:
+        if column not in times:
+            return f"{int(value)}"
+        if not is_sqlite:
+            return f"to_timestamp({value!r})"
+        [moment] = moments(value)
+        return f"'{moment:%Y-%m-%d %H:%M:%S.%f}'".replace(":", "\\:")  # as UtcDateTime writes it
+
+    values = ", ".join(f"({', '.join(map(text_of, columns, row))})" for row in rows)
+    names = ", ".join(f"column{number} AS {column}" for number, column in enumerate(columns, 1))
+    kinds = (sa.column(column, tables.UtcDateTime if column in times else sa.Integer) for column in columns)
+    return sa.text(f"SELECT {names} FROM (VALUES {values}) AS listed").columns(*kinds).cte(name)  # noqa: S608
 
 
 def first_counts(
@@ -195,40 +251,57 @@ def first_counts(
     (empty: all). Then come: sums of counts and of arrivals, how many arrivals are not known, and how many
     counts, as where windows overlap.
     """
-    buckets = _buckets(span, (span.start, span.end))
     cameras = sa.values(sa.column("source", sa.String)).data([(name,) for name in sources]).cte("of_cameras")
-    raw, rolled, [turn] = _COUNTS.c, _COUNT_ROLLUPS.c, moments(parts.rows[0])
-    bucket, camera = buckets.c, cameras.c
+    raw, rolled, turn = _COUNTS.c, _COUNT_ROLLUPS.c, parts.rows[0]
 
-    def first_of(time: Any, *where: Any) -> ColumnElement[Any]:
-        row = time.table.c
-        here = (row.source == camera.source, time >= bucket.low, time < bucket.high, *where)
-        query = select(time).where(*here, func.coalesce(row.count, 1) > 0).order_by(time).limit(1)
+    def firsts(name: str, part: tuple[float, float], times: Callable[..., ColumnElement[Any]]) -> sa.CTE:
+        buckets = _buckets(connection, span, part, name)
+        query = select(buckets.c.number.label("bucket"), cameras.c.source, times(buckets).label("start"))
+        return query.select_from(buckets.join(cameras, sa.true())).cte(f"first_{name}")
+
+    def first_of(buckets: sa.CTE, time: Any, *where: Any) -> ColumnElement[Any]:
+        row, low, high = time.table.c, buckets.c.low, buckets.c.high
+        here = (row.source == cameras.c.source, time >= low, time < high, *where)
+        query = select(time).where(*here, func.coalesce(row.count, 1) > 0)
+        # In the order of the index that begins with the camera, so that one step down it is all.
+        query = query.order_by(time, row.item_class).limit(1)
         return query.correlate(buckets, cameras).scalar_subquery()
 
-    hour = first_of(rolled.period_start, rolled.period_s == HOUR_S, rolled.period_start < turn)
-    window = first_of(raw.window_start, raw.window_start >= turn)
-    start = func.coalesce(hour, window).label("start")
-    firsts = select(bucket.number.label("bucket"), camera.source, start)
-    first = firsts.select_from(buckets.join(cameras, sa.true())).cte("firsts").c
-    of_hours = select(first.bucket, rolled.source, rolled.item_class, rolled.count, rolled.arrivals).where(
-        rolled.source == first.source,
-        rolled.period_s == HOUR_S,
-        rolled.period_start == first.start,
-        first.start < turn,
+    def hour_of(buckets: sa.CTE) -> ColumnElement[Any]:
+        return first_of(buckets, rolled.period_start, rolled.period_s == HOUR_S)
+
+    # A bucket that is cut there has its first window in the part that is left only if no hour has any.
+    hour = firsts("hours", (span.start, turn), hour_of).c
+    window = firsts("windows", (turn, span.end), lambda buckets: first_of(buckets, raw.window_start)).c
+    of_hours = select(hour.bucket, rolled.source, rolled.item_class, rolled.count, rolled.arrivals).where(
+        rolled.source == hour.source, rolled.period_s == HOUR_S, rolled.period_start == hour.start
     )
-    of_windows = select(first.bucket, raw.source, raw.item_class, raw.count, raw.arrivals).where(
-        raw.source == first.source, raw.window_start == first.start, first.start >= turn, raw.count > 0
+    has_hour = sa.exists().where(
+        hour.bucket == window.bucket, hour.source == window.source, hour.start.is_not(None)
     )
-    row = sa.union_all(of_hours, of_windows).subquery().c
-    alike = func.count().over(partition_by=[row.bucket, row.source, row.item_class]).label("alike")
-    each = select(*row, alike).subquery().c
-    keys = [each.bucket, *(each[name] for name in by)]
-    unknown = (each["count"].is_(None)) | (each.alike > 1)
-    sums = [func.sum(each["count"]), func.sum(each.arrivals)]
-    sums += [func.sum(sa.case((where, 1), else_=0)) for where in (each.arrivals.is_(None), unknown)]
-    query = select(*keys, *sums).where(each.item_class.in_(classes) if classes else sa.true())
-    return [tuple(row) for row in connection.execute(query.group_by(*keys))]
+    of_windows = select(window.bucket, raw.source, raw.item_class, raw.count, raw.arrivals).where(
+        raw.source == window.source, raw.window_start == window.start, raw.count > 0
+    )
+    cut = next((number for number, edge in enumerate(span.edges[1:]) if edge > turn), 0)
+    if span.start < turn > span.edges[cut]:
+        of_windows = of_windows.where((window.bucket != cut) | ~has_hour)
+    arms = [of_hours] * (span.start < turn) + [of_windows] * (turn < span.end)
+    row = sa.union_all(*arms).subquery().c
+    keys = row.bucket, row.source, row.item_class
+    lacking = func.sum(sa.case((row["count"].is_(None), 1), else_=0))
+    overlap = sa.case((func.count() > 1, 1), else_=0)
+    figures = (
+        func.sum(row["count"]).label("count"),
+        func.sum(row.arrivals).label("arrivals"),
+        func.sum(sa.case((row.arrivals.is_(None), 1), else_=0)).label("arrivals_unknown"),
+        (lacking + overlap).label("count_unknown"),
+    )
+    of_class = select(*keys, *figures).where(row.item_class.in_(classes) if classes else sa.true())
+    each = of_class.group_by(*keys).subquery().c
+    asked = [each.bucket, *(each[name] for name in by)]
+    sums = (func.sum(each[figure.name]) for figure in figures)
+    query = select(*asked, *sums).group_by(*asked)
+    return [tuple(row) for row in connection.execute(query)]
 
 
 def within(time: Any, start: float, end: float) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
