@@ -207,6 +207,20 @@ def test_while_it_draws_the_newest_replaces_what_waits(monkeypatch: pytest.Monke
     assert painted[-1] == newest
 
 
+def test_a_frame_that_comes_just_as_the_thread_ends_is_drawn_once_and_no_fault(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The job takes it before its end is seen: the next job finds nothing left to draw."""
+    gate = Watched()
+    gate.watch(Variant.DETECTIONS)
+    gate.see()
+    until(gate.observer._job.done, 5)
+    gate.observer._draw()
+    until(gate.observer._job.done, 5)
+    gate.observer._staging._due_s = 0.0
+    gate.see()
+
+
 def test_pictures_that_replace_others_on_their_way_are_counted() -> None:
     gate = Watched()
     gate.watch(Variant.SMALL, Variant.DETECTIONS)

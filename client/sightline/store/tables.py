@@ -319,10 +319,16 @@ class CountRollupRow(SQLModel, table=True):
 
     __tablename__ = "count_rollups"
     __table_args__ = (
-        # All that is summed is in it: hours of all cameras are read from it alone.
-        sa.Index(
-            "ix_count_rollups_period",
-            *("period_s", "period_start", "source", "item_class", "count", "arrivals", "blind_s"),
+        # All that is summed is in it: hours of all cameras are read from it alone. SQLite sums by class in
+        # its order, and sorts nothing; Postgres finds a camera's hours by it.
+        *(
+            sa.Index("ix_count_rollups_period", *names, "count", "arrivals", "blind_s").ddl_if(
+                dialect=dialect
+            )
+            for dialect, names in (
+                ("sqlite", ("period_s", "period_start", "item_class", "source")),
+                ("postgresql", ("period_s", "period_start", "source", "item_class")),
+            )
         ),
         _CLUSTERED,
     )

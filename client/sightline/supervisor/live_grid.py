@@ -10,7 +10,7 @@ from math import ceil, sqrt
 
 import numpy as np
 
-from sightline.base.letterbox import PAD_UV, fit_box
+from sightline.base.letterbox import PAD_UV, place_box
 from sightline.entities import Variant
 from sightline.supervisor.live_pictures import LivePictures, Shown
 
@@ -121,6 +121,8 @@ def compose(cameras: Sequence[str], pictures: Mapping[str, Shown]) -> bytes:
             continue
         row, column = divmod(at, columns)
         picture = decode_jpeg(shown.payload)
-        left, top, width, height = fit_box(picture.width, picture.height, (high, wide))
+        scale = min(wide / picture.width, high / picture.height)
+        size = (int(side * scale) // 2 * 2 for side in (picture.height, picture.width))
+        left, top, width, height = place_box((next(size), next(size)), (high, wide))
         picture.write_i420(canvas, (column * wide + left, row * high + top, width, height))
     return encode_jpeg(full_range(canvas), 6)

@@ -28,6 +28,7 @@ NONE_SHOWN = {"New": "No alert is new", "Open": "No alert is open", "All": "Ther
 RANGES_S = {"24 h": 86_400, "7 days": 7 * 86_400, "30 days": 30 * 86_400}
 MAX_ALERTS = 200
 MAX_CLIPS = 500
+SHOWN_ALERT = "alert_shown"
 COMMENTS = "comments_made"  # by this viewer, in this session
 CLIP_S = 3600.0  # no clip is longer
 #: What one does with an alert: label, state, icon, key.
@@ -77,8 +78,9 @@ def _group(alert: Alert) -> tuple[bool, str, str]:
 def _show_alerts(viewer: Viewer, connection: Connection, alerts: Sequence[Alert]) -> None:
     clips = clips_of(alerts, _clips(viewer, connection, alerts))
     ids = [alert.alert_id for alert in alerts]
-    chosen = st.query_params.get("alert", "")
+    chosen = st.query_params.get("alert") or st.session_state.get(SHOWN_ALERT, "")
     at = ids.index(chosen) if chosen in ids else 0
+    st.session_state[SHOWN_ALERT] = ids[at]  # it stays though a newer one comes
     left, right = st.columns([1, 1.9], gap="medium")
     with left:
         rows = [queue_row(alert, clips.get(alert.alert_id), viewer) for alert in alerts]
@@ -171,13 +173,15 @@ def _show_deeds(viewer: Viewer, alert: Alert, ids: Sequence[str], at: int) -> No
             is_done = alert.state is state or not (is_open or state is AlertState.FALSE_ALARM)
             is_first = state is AlertState.ACKNOWLEDGED and not is_done
             kind: Literal["primary", "secondary"] = "primary" if is_first else "secondary"
-            if bar.button(
-                label, icon=f":material/{icon}:", key=f"do_{state}", shortcut=key, type=kind, disabled=is_done
-            ):
+            # Of this alert: what is pressed before the next one is drawn is not for that one.
+            own = f"do_{state}_{alert.alert_id}"
+            sign = f":material/{icon}:"
+            if bar.button(label, icon=sign, key=own, shortcut=key, type=kind, disabled=is_done):
                 _say(viewer, alert, {"state": state.value}, ids, at)
     for label, icon, step, key in (("Previous", "arrow_upward", -1, "K"), ("Next", "arrow_downward", 1, "J")):
         closed = not 0 <= at + step < len(ids)
-        if bar.button(label, icon=f":material/{icon}:", key=f"to_{label}", shortcut=key, disabled=closed):
+        own = f"to_{label}_{alert.alert_id}"
+        if bar.button(label, icon=f":material/{icon}:", key=own, shortcut=key, disabled=closed):
             _look_at(ids[at + step])
     if viewer.may(Right.ACKNOWLEDGE, alert.source or None):
         # What stands in the field stays there until it is kept: the next comment has a field of its own.

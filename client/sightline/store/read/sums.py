@@ -256,8 +256,12 @@ def first_counts(
 
     def firsts(name: str, part: tuple[float, float], times: Callable[..., ColumnElement[Any]]) -> sa.CTE:
         buckets = _buckets(connection, span, part, name)
-        query = select(buckets.c.number.label("bucket"), cameras.c.source, times(buckets).label("start"))
-        return query.select_from(buckets.join(cameras, sa.true())).cte(f"first_{name}")
+        start = times(buckets).label("start")
+        length: sa.Label[int] = sa.literal_column(f"{HOUR_S}", sa.Integer).label("period_s")
+        query = select(buckets.c.number.label("bucket"), cameras.c.source, start, length)
+        # A limit, so that it is done once: SQLite would otherwise look for it at each row that is joined.
+        query = query.select_from(buckets.join(cameras, sa.true())).limit(len(span.edges) * len(sources))
+        return query.cte(f"first_{name}")
 
     def first_of(buckets: sa.CTE, time: Any, *where: Any) -> ColumnElement[Any]:
         row, low, high = time.table.c, buckets.c.low, buckets.c.high
@@ -274,7 +278,7 @@ def first_counts(
     hour = firsts("hours", (span.start, turn), hour_of).c
     window = firsts("windows", (turn, span.end), lambda buckets: first_of(buckets, raw.window_start)).c
     of_hours = select(hour.bucket, rolled.source, rolled.item_class, rolled.count, rolled.arrivals).where(
-        rolled.source == hour.source, rolled.period_s == HOUR_S, rolled.period_start == hour.start
+        rolled.source == hour.source, rolled.period_s == hour.period_s, rolled.period_start == hour.start
     )
     has_hour = sa.exists().where(
         hour.bucket == window.bucket, hour.source == window.source, hour.start.is_not(None)

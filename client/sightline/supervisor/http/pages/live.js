@@ -15,6 +15,7 @@ const LATE_S = 0.05; // boxes that are older than the frame by more are not draw
 const MARGIN_S = 0.05;
 const CONNECT_MS = 10000;
 const AGAIN_MS = 3000;
+const STILL_MS = 5000; // without a frame the video has ended, whatever the connection says of itself
 const POLICY = 1008; // why a WebSocket is closed: the sign-in has ended
 
 const hex = (bytes) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
@@ -145,7 +146,7 @@ class LivePage {
       this.text.textContent = given.error;
     } else if (given.whep && !this.player && window.RTCPeerConnection) {
       this.openDetections();
-      await this.connect(given);
+      await this.connect(given).catch(() => this.again(given));
     } else if (given.hls && this.player === "hls") {
       this.video.src = given.hls;
     } else {
@@ -204,20 +205,28 @@ class LivePage {
     }
     this.session = answer.headers.get("Location");
     await connection.setRemoteDescription({ type: "answer", sdp: await answer.text() });
-    this.showFrames(connection);
+    this.showFrames(connection, given);
   }
 
   // Draw over each frame as it is shown; without any for a while, go on without video.
-  showFrames(connection) {
+  showFrames(connection, given) {
     const giveUp = setTimeout(() => {
       const waits = document.hidden && connection.connectionState === "connected"; // nothing is shown there
       if (connection === this.connection && !waits) {
         this.showPictures("the media server is not reached from here");
       }
     }, CONNECT_MS);
+    let still = null;
+    const standsStill = () => {
+      if (connection !== this.connection) return;
+      if (document.hidden) still = setTimeout(standsStill, STILL_MS); // nothing is shown there
+      else this.again(given);
+    };
     const draw = (_, frame) => {
       clearTimeout(giveUp);
+      clearTimeout(still);
       if (connection !== this.connection) return;
+      still = setTimeout(standsStill, STILL_MS);
       this.drawOver(frame);
       this.video.requestVideoFrameCallback(draw);
     };
@@ -227,7 +236,13 @@ class LivePage {
   again(given) {
     this.leave();
     this.text.textContent = "The video has ended; it is asked for again.";
-    setTimeout(() => this.ended || this.connect(given).then(() => { this.text.textContent = ""; }), AGAIN_MS);
+    const { overlay } = this;
+    overlay.getContext("2d").clearRect(0, 0, overlay.width, overlay.height);
+    setTimeout(() => {
+      if (this.ended) return;
+      const said = () => { if (this.pictures.hidden) this.text.textContent = ""; };
+      this.connect(given).then(said, () => this.again(given));
+    }, AGAIN_MS);
   }
 
   openDetections() {
