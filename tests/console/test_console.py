@@ -284,6 +284,26 @@ def test_a_database_that_went_away_is_told_on_every_page_and_what_was_typed_stay
     assert app.text_input[0].value == "a fox"
 
 
+def test_the_alert_that_is_shown_stays_and_keys_are_its_own(
+    world: World, open_app: Callable[..., AppTest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is pressed before another one is drawn must not be done to that one."""
+    told: list[str] = []
+    world.alert("11", "gate", time.time() - 60, rule="night")
+    app = open_app("review")
+    button = next(button for button in app.button if button.label == "Acknowledge")
+    world.alert("12", "yard", time.time() - 1, rule="day")
+    app.run()
+    assert [own.key for own in app.button if own.label == "Acknowledge"] == [button.key]
+    monkeypatch.setattr(Api, "post", lambda _, path, given: told.append(path))
+    monkeypatch.setattr(st, "rerun", lambda **_: None)  # the harness runs whole pages only
+    button.click().run()
+    assert told == ["/api/v1/alerts/11"]
+    app.query_params["alert"] = "12"
+    app.run()
+    assert button.key not in [own.key for own in app.button if own.label == "Acknowledge"]
+
+
 def test_a_comment_stays_in_its_field_until_it_is_kept(
     world: World, open_app: Callable[..., AppTest], monkeypatch: pytest.MonkeyPatch
 ) -> None:

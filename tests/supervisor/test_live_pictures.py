@@ -275,6 +275,12 @@ def test_a_grid_has_a_place_for_every_camera(count: int, columns: int, rows: int
     assert found[count:] == pytest.approx([16] * (columns * rows - count), abs=2)
 
 
+def test_one_camera_fills_its_grid() -> None:
+    shown = Shown(1, {}, grey(200, 640, 360), 0.0)
+    luma = written(decode_jpeg(live_grid.compose(["gate"], {"gate": shown})))
+    assert min(int(luma[5, 5]), int(luma[live_grid.HEIGHT - 5, live_grid.WIDTH - 5])) > 150
+
+
 def test_viewers_of_the_same_cameras_share_one_grid_and_leave_nothing_behind(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -132,13 +132,14 @@ class LivePage {
     this.name = decodeURIComponent(this.path.split("/").pop());
     this.camera.textContent = this.name;
     this.video.ariaLabel = this.pictures.alt = `Live picture of camera ${this.name}`;
+    this.signIn = `/auth/sign-in?next=${encodeURIComponent(this.path)}`;
     this.player = new URLSearchParams(location.search).get("player");
   }
 
   async start() {
     const answer = await fetch(`/api/v1/cameras/${encodeURIComponent(this.name)}/video`);
     if (answer.status === 401) {
-      location.replace(`/auth/sign-in?next=${encodeURIComponent(this.path)}`);
+      location.replace(this.signIn);
       return;
     }
     const given = await answer.json();
@@ -148,6 +149,7 @@ class LivePage {
       this.openDetections();
       await this.connect(given).catch(() => this.again(given));
     } else if (given.hls && this.player === "hls") {
+      this.video.addEventListener("error", () => this.showPictures("this browser cannot play the stream"));
       this.video.src = given.hls;
     } else {
       this.showPictures(given.problem);
@@ -259,7 +261,8 @@ class LivePage {
       if (code === POLICY) {
         this.end();
         this.video.hidden = this.overlay.hidden = true;
-        this.text.textContent = "Your sign-in has ended, or the camera is gone.";
+        this.text.textContent = "Your sign-in has ended, or the camera is gone. ";
+        this.text.append(Object.assign(document.createElement("a"), { href: this.signIn, textContent: "Sign in" }));
       } else setTimeout(() => this.ended || this.openDetections(), AGAIN_MS);
     });
   }
