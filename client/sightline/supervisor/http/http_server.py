@@ -196,7 +196,9 @@ class _Server(uvicorn.Server):
     def descriptors(self) -> set[int]:
         """Of all connections whose protocol has begun."""
         transports = (connection.transport for connection in list(self.server_state.connections))
-        return {transport.get_extra_info("socket").fileno() for transport in transports}
+        # One that has just closed under TLS has no socket any more, and would end the accept of another.
+        sockets = (transport.get_extra_info("socket") for transport in transports)
+        return {one.fileno() for one in sockets if one is not None}
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End what may take long; the rest has a second."""
