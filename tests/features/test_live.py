@@ -207,9 +207,7 @@ def test_while_it_draws_the_newest_replaces_what_waits(monkeypatch: pytest.Monke
     assert painted[-1] == newest
 
 
-def test_a_frame_that_comes_just_as_the_thread_ends_is_drawn_once_and_no_fault(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_frame_that_comes_just_as_the_thread_ends_is_drawn_once_and_no_fault() -> None:
     """The job takes it before its end is seen: the next job finds nothing left to draw."""
     gate = Watched()
     gate.watch(Variant.DETECTIONS)

@@ -104,12 +104,10 @@ class LiveObserver(Observer):
 
     def _draw(self) -> None:
         """Runs in the thread that draws."""
+        if not self._scenes:
+            return  # the job before has taken it, as it came just before that was done
         try:
-            scene = self._scenes.pop()
-        except IndexError:  # the job before has taken it, as it came just before that was done
-            return
-        try:
-            for variant, header, payload in self._painter.paint(scene):
+            for variant, header, payload in self._painter.paint(self._scenes.pop()):
                 self._unsent += self._publish(variant, header, payload)
                 self._pictures += 1
         except ValueError as error:  # of FFmpeg, about this picture

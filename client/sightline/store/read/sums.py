@@ -124,24 +124,23 @@ def sums_of(
     )
     part = sa.union_all(*arms).subquery().c
     keys = [part.bucket, *(part[name] for name in by)]
-    query = select(*keys, *_added_up(part, ledger, known=False)).group_by(*keys).order_by(*keys)
+    query = select(*keys, *_added_up(part, ledger, single=False)).group_by(*keys).order_by(*keys)
     return [tuple(row) for row in connection.execute(query)]
 
 
-def _added_up(row: _Row, ledger: Ledger, *, known: bool) -> list[sa.Label[Any]]:
+def _added_up(row: _Row, ledger: Ledger, *, single: bool) -> list[sa.Label[Any]]:
     """Sums and greatest values of a group, and of each figure how many values are not known.
 
-    ``known``: the rows are single ones, in which that is not told yet.
+    ``single``: the rows are as they are stored, and not sums that tell that already.
     """
     sums = [func.sum(row[name]).label(name) for name in ledger.figures]
     greatest = [func.max(row[name]).label(name) for name in ledger.greatest]
-    return [*sums, *greatest, *(_unknown(row, name, known=known) for name in ledger.figures)]
-
-
-def _unknown(row: _Row, name: str, *, known: bool) -> sa.Label[Any]:
-    label = f"{name}_unknown"
-    number = sa.case((row[name].is_(None), 1), else_=0) if known else row[label]
-    return func.sum(number).label(label)
+    unknown = []
+    for name in ledger.figures:
+        label = f"{name}_unknown"
+        number = sa.case((row[name].is_(None), 1), else_=0) if single else row[label]
+        unknown.append(func.sum(number).label(label))
+    return [*sums, *greatest, *unknown]
 
 
 def _of_rollups(
@@ -159,7 +158,7 @@ def _of_rollups(
         starts = select(step.start).where(step.period_s == length_s, step.sign != 0)
         of_period = row.period_s == length_s, row.period_start.in_(starts), *is_asked(row)
         keys = row.period_s, row.period_start, *(row[name] for name in by)
-        periods.append(select(*keys, *_added_up(row, ledger, known=True)).where(*of_period).group_by(*keys))
+        periods.append(select(*keys, *_added_up(row, ledger, single=True)).where(*of_period).group_by(*keys))
     part = sa.union_all(*periods).subquery().c
     figures: list[ColumnElement[Any]] = [(part[name] * step.sign).label(name) for name in ledger.figures]
     figures += [sa.case((step.sign > 0, part[name])).label(name) for name in ledger.greatest]
@@ -193,7 +192,7 @@ def _of_rows(
     time = column.start.element
     number = bucket.number.label("bucket")
     names = [column[name].label(name) for name in by]
-    query = rows.with_only_columns(number, *names, *_added_up(column, ledger, known=True))
+    query = rows.with_only_columns(number, *names, *_added_up(column, ledger, single=True))
     # The whole part as well: of rows in listed buckets Postgres guesses that they are everywhere.
     here = time >= bucket.low, time < bucket.high, *within(time, *parts.rows), *is_asked(column)
     return query.where(*here).group_by(bucket.number, *(column[name] for name in by))
