@@ -181,19 +181,26 @@ def add_rule(browser: Any, recording: Recording) -> None:
     saved(browser)
 
 
+def distance_s(browser: Any) -> float | None:
+    """How far the clip of the yard is from its event; None: another one is shown, or none, or not yet."""
+    seen = (
+        FIND.replace("SELECTOR", "'.clip[data-event]'")
+        + """
+        const video = found[0]?.querySelector("video");
+        const isShown = video?.currentSrc.includes("/cameras/yard/") && video.readyState >= 2;
+        return isShown ? Math.abs(video.currentTime - found[0].dataset.event) : null;
+    """
+    )
+    at: float | None = browser.execute_script(seen)
+    return at
+
+
 def watch_the_clip(browser: Any, recording: Recording) -> None:
     """Once there is one, it plays, and at the event's position the loiterer is marked."""
     go(browser, "Review")
     press(browser, "doorway", css=".queue .row", timeout_s=240)
-    until(lambda: elements(browser, ".clip[data-event]"), 120)
-    [clip], [video] = elements(browser, ".clip[data-event]"), elements(browser, "video")
-    position_s = float(clip.get_attribute("data-event"))
-
-    def distance_s() -> float:
-        seen = browser.execute_script("return [arguments[0].currentTime, arguments[0].readyState]", video)
-        return abs(seen[0] - position_s) if seen[1] >= 2 else 1e9
-
-    until(lambda: distance_s() < 0.5, 30)
+    until(lambda: (at := distance_s(browser)) is not None and at < 0.5, 150)
+    [clip] = elements(browser, ".clip")
     assert int(clip.get_attribute("data-boxes")) >= 1, "nobody is marked at the event"
     recording.step("The alert in Review: its clip plays at the event, who loiters is marked.")
 
@@ -209,7 +216,8 @@ def mark(browser: Any, recording: Recording) -> None:
         all_rows = str(browser.execute_script(rows)).split("\n\n")
         return {row.splitlines()[-1].strip() for row in all_rows if "doorway" in row}
 
-    until(lambda: "acknowledged" in states(), 20)
+    # Of one that is over by now, acknowledging is the last step.
+    until(lambda: states() & {"acknowledged", "resolved"}, 20)
     recording.step("Acknowledged.")
 
 

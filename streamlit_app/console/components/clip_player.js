@@ -27,6 +27,7 @@ class Player {
     this.frames = [];
     this.position = this.track = null;
     this.note.textContent = "";
+    this.clear(); // what was drawn is of the clip before
     this.video.poster = data.poster;
     this.video.src = data.video;
     const answer = await fetch(data.tracks).catch(() => null);
@@ -44,6 +45,12 @@ class Player {
     this.video.currentTime = Math.max(0, this.position - LEAD_S);
     this.root.dataset.event = this.position;
     this.video.play().catch(() => {});
+  }
+
+  clear() {
+    this.canvas.getContext("2d").clearRect(0, 0, this.canvas.width, this.canvas.height);
+    delete this.root.dataset.event;
+    delete this.root.dataset.boxes;
   }
 
   draw(time) {
