@@ -119,6 +119,22 @@ def test_it_begins_and_ends_slowly_and_the_log_says_both_once(caplog: pytest.Log
     assert watch.bottlenecks.annotate(good) is good
 
 
+def test_the_figures_told_are_those_by_which_it_was_found_though_newer_ones_are_good(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    watch = Watch()
+    watch.see(12, status("a", fps=2.1, **SLOW), status("b"))
+    [text] = watch.see(14, status("a", fps=5.0), status("b"))
+    assert "1 of 2 cameras analyse 2.1 of 5.0 frames/s" in text
+    assert "900 ms for a frame, 7.1 frames/s in all where 10.0 are due" in text
+    assert "2.1 of 5.0 frames/s" in watch.bottlenecks.annotate(status("a")).message
+    [text] = watch.see(1, status("a", fps=3.0, **SLOW), status("b"))
+    assert "3.0 of 5.0 frames/s" in text, "the newest that show it are told"
+    # Of another camera that is held back later the log tells what is so then.
+    watch.see(40, status("a", fps=3.0, **SLOW), status("b", fps=4.0, **SLOW))
+    assert "2 of 2 cameras analyse 3.5 of 5.0 frames/s" in caplog.messages[-1]
+
+
 def test_a_state_that_lasts_is_logged_again_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
     Watch().see(1900, status(fps=2.1, **SLOW))
     assert len(caplog.messages) == 4

@@ -110,6 +110,7 @@ class _Watched:
     """What the figures of one camera say."""
 
     cause: Cause | None = None  # in force
+    shown: CameraStatus | None = None  # the newest figures that showed it
     newest: Cause | None = None  # by the last look
     since_s: float = 0.0  # when looks began to say that
     began_s: float = 0.0  # when what is in force began
@@ -177,13 +178,15 @@ class Bottlenecks:
         self._next_look_s = now + LOOK_EVERY_S
         statuses = [status for status in statuses if status.state not in _IDLE]
         self._watched = {status.source: self._judge(status, now) for status in statuses}
+        # Texts tell the figures by which a cause was found: while it lasts, newer ones may show nothing.
+        told = [self._watched[status.source].shown or status for status in statuses]
         groups: defaultdict[tuple[Cause, str], list[CameraStatus]] = defaultdict(list)
-        for status in statuses:
+        for status in told:
             if (cause := self._watched[status.source].cause) is not None:
                 groups[cause, status.model_version if cause is Cause.DETECTOR else ""].append(status)
         notices, own = [], {}
         for (cause, model), members in groups.items():
-            notice = self._notice(cause, model, members, statuses, url)
+            notice = self._notice(cause, model, members, told, url)
             notices.append(notice)
             for status in members:
                 text = _WORDS[cause].one_camera.format(**_figures([status], [status]))
@@ -205,6 +208,10 @@ class Bottlenecks:
             patience_s = 0.0 if lost else _WORDS[watched.cause or Cause.TRITON].ends_s
         if cause is not watched.cause and now - watched.since_s >= patience_s:
             watched.cause, watched.began_s = cause, watched.since_s
+        if watched.cause is None:
+            watched.shown = None
+        elif watched.cause is cause:
+            watched.shown = status
         return watched
 
     def _notice(
