@@ -83,8 +83,8 @@ def test_files_and_folders_that_are_none_are_told_with_the_other_mistakes(
     assert (status, out) == (1, ["camera 'd': ok", "camera 'f': ok"])
     file = "; name a file that is there"
     assert [line.replace(str(tmp_path), "FOLDER").removeprefix("FOLDER/config.yml:") for line in err] == [
-        "1: key 'open_limit': Input should be greater than or equal to 1",
-        "9: camera 'e', key 'stream.fps': Input should be greater than 0",
+        "1: key 'open_limit': must be greater than or equal to 1",
+        "9: camera 'e', key 'stream.fps': must be greater than 0",
         "3: key 'database.url': 'FOLDER' is a folder; name a file",
         "3: key 'database.spool_path': 'FOLDER/file' is no folder; name another",
         f"5: camera 'a', key 'url': 'FOLDER/missing.mp4' cannot be read (No such file or directory){file}",

@@ -36,9 +36,13 @@ _TEXTS = {
     "string_type": "must be text; put it in quotes",
     "string_pattern_mismatch": "has a character that cannot stand there, such as a line break",
     "missing": "is required",
+    "finite_number": "is infinite or not a number (.inf, .nan); write an ordinary number",
     "too_long": "has {actual_length} values, and at most {max_length} are allowed",
     "list_type": "must be a list, as [a, b]",
     "tuple_type": "must be a list, as [a, b]",
+    "path_type": "must be a path, which is text; put it in quotes",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
     "dict_type": "must be a map of keys and their values",
     "model_type": "must be a map of keys and their values",
 }
@@ -316,6 +320,7 @@ class _Level:
             for item in mistakes[:MAX_MISTAKES]:
                 key = ".".join(str(part) for part in item["loc"])
                 text = _TEXTS.get(item["type"], "{msg}").format(**item, **item.get("ctx", {}))
+                text = text.replace("Input should be", "must be", 1)
                 if item["type"] == "extra_forbidden":
                     text = _unknown_key(key, model)
                 elif item["type"] != "missing" and item["input"] is None:
