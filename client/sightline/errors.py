@@ -17,6 +17,7 @@ free of credentials: see :func:`sightline.base.redact.redact`.
 """
 
 from collections.abc import Sequence
+from pathlib import PurePath
 
 
 class SightlineError(Exception):
@@ -39,6 +40,11 @@ class ConfigError(SightlineError):
         return ": ".join(filter(None, (self.place, where, self.problem)))
 
     @property
+    def told(self) -> str:
+        """The text for people who are not to learn where files lie: of the file's path its name alone."""
+        return str(ConfigError(self.key, self.problem, self.camera, PurePath(self.place).name))
+
+    @property
     def problems(self) -> tuple["ConfigError", ...]:
         """Every mistake that this error stands for."""
         return (self,)
@@ -53,6 +59,11 @@ class ConfigErrors(ConfigError):
 
     def __str__(self) -> str:
         return "\n".join(str(problem) for problem in self.problems)
+
+    @property
+    def told(self) -> str:
+        """The texts for people who are not to learn where files lie."""
+        return "\n".join(problem.told for problem in self.problems)
 
     @property
     def problems(self) -> tuple[ConfigError, ...]:

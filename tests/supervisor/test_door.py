@@ -9,7 +9,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from pyarrow import parquet
 
 from sightline.access.rights import RIGHTS, Right
 from sightline.entities import PERSON_ROLES, AlertState, Checkpoint, CountWindow, Role, SourceWindow
+from sightline.errors import RepositoryError
+from sightline.models.registry import audit_trail
 from sightline.store.database import Store
 from sightline.store.read.downloads import as_csv, as_parquet
 from sightline.store.read.history import read_count_table
@@ -27,6 +29,7 @@ from sightline.store.read.spans import Span
 from sightline.supervisor.http.door import Door
 from sightline.supervisor.http.endpoint import WEBSOCKET, Call, Endpoint
 from support.front import KEY, Answer, Front, known, served
+from support.model_shelf import put_version, serve_version
 from support.people import PASSWORD, ROOT, People, people_of
 from support.shop import GATE, YARD, Shop, ask, closed, shop_of
 from support.stored import write
@@ -93,6 +96,46 @@ def test_every_endpoint_lets_in_whom_the_table_says(front: Front, shop: Shop) ->
         if is_let_in(answer) is not may(endpoint, role, cameras):
             wrong.append((endpoint.method, endpoint.path, who, answer.status))
     assert wrong == []
+
+
+def test_who_does_not_see_all_cameras_is_not_told_where_files_lie(shop: Shop, tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    for version in (1, 2):
+        put_version(models, version)
+        serve_version(models, version)
+    (models / "yolo" / "1" / "manifest.json").write_text("{")
+    shadow = f"shadow: {{model: detector-2, folder: {tmp_path}/shadow}}"
+    text = shop.config_path.read_text()
+    shop.config_path.write_text(text.replace("{url: rtsp://h/}", f"{{url: rtsp://h/, {shadow}}}"))
+    shop.control.reload("test")
+    with suppress(RepositoryError), audit_trail.operation(models, "switch"):
+        raise RepositoryError(f"{models} is full")
+    sees_all, sees_some = (
+        shop.people.tokens.create(str(cameras), Role.ENGINEER, ROOT, days=1, cameras=cameras)
+        for cameras in (None, [GATE, YARD])
+    )
+    told = shop.front.ask("/api/v1/models", token=sees_all).json
+    assert str(models) in told["repository"]
+    assert [bool(item["folder"]) for item in told["shadows"]] == [True]
+
+    def tells_of_files() -> list[str]:
+        gets = [item for item in shop.endpoints if item.method == "GET"]
+        answers = {item.path: ask(shop.front, item, token=sees_some) for item in gets}
+        assert answers["/api/v1/models"].status == answers["/api/v1/cameras/{camera}/config"].status == 200
+        return [path for path, answer in answers.items() if str(tmp_path).encode() in answer.body]
+
+    assert tells_of_files() == []
+    headers = {"If-Match": shop.control.masked()[1], "Content-Type": "application/json"}
+    path, body = f"/api/v1/cameras/{GATE}/config", {"value": {"url": "rtsp://h/", "fsp": 5}}
+    refused = shop.front.ask(path, "PUT", body, token=sees_some, headers=headers)
+    assert (
+        refused.error == "config.yml:4: camera 'gate', key 'fsp': is not a known key; do you mean stream.fps?"
+    )
+    (models / "yolo").rename(models / "gone")
+    shop.config_path.write_text(text.replace("'rtsp://u:hunter2@h/'", "'rtsp://u:hunter2@h/', fsp: 5"))
+    shop.control.reload("test")
+    assert shop.control.config.misconfigured[GATE].startswith("config.yml:4: camera 'gate', key 'fsp'")
+    assert tells_of_files() == []
 
 
 def test_a_wall_display_opens_its_wall_and_nothing_else(front: Front, shop: Shop) -> None:

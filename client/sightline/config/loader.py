@@ -61,10 +61,10 @@ class LoadedConfig:
 
     @property
     def misconfigured(self) -> dict[str, str]:
-        """By camera that cannot run: everything that is wrong with it."""
+        """By camera that cannot run: everything that is wrong with it, as whoever sees the camera is told."""
         texts: dict[str, list[str]] = {}
         for problem in self.problems:
-            texts.setdefault(problem.camera or "", []).append(str(problem))
+            texts.setdefault(problem.camera or "", []).append(problem.told)
         return {name: "; ".join(lines) for name, lines in texts.items()}
 
     def cameras_of(self, detector: str) -> list[Camera]:

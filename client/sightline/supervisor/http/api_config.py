@@ -1,8 +1,9 @@
 """The API for the configuration: read without secrets, and changed by the one way in which it changes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field
@@ -144,13 +145,14 @@ class ConfigApi:
         """What the file says of a camera, and its options with what is set for all."""
         written, version = self._control.part("cameras", call.camera or "")
         config = self._control.config
-        problems = [redact(item) for item in config.problems if item.camera == call.camera]
+        problems = [redact(item.told) for item in config.problems if item.camera == call.camera]
         camera = config.cameras.get(call.camera or "")
         if camera is None and written is None:
             raise not_there(f"camera {call.camera!r}")
-        options = camera and camera.model_dump(
-            mode="json"
-        )  # URLs as stars: a secret may stand anywhere in one
+        # URLs as stars: a secret may stand anywhere in one.
+        options = None if camera is None else camera.model_dump(mode="json")
+        if camera is not None and options is not None and not call.sees(None):
+            options = _without_paths(camera.model_dump(), options)
         return ConfigPart(written, options, problems, version, self._control.is_read_only)
 
     def _edit_camera(self, call: Call) -> Edit:
@@ -249,6 +251,15 @@ def _shown(call: Call, edit: Edit) -> Edit:
         return edit
     own = (line for line in edit.difference.splitlines(keepends=True) if not line.startswith(" "))
     return replace(edit, difference="".join(own))
+
+
+def _without_paths(values: Mapping[str, Any], shown: Mapping[str, Any]) -> dict[str, Any]:
+    """What is ``shown`` of options without their paths: where files lie is for those who see all cameras."""
+    return {
+        key: _without_paths(value, shown[key]) if isinstance(value, Mapping) else shown[key]
+        for key, value in values.items()
+        if not isinstance(value, Path)
+    }
 
 
 def _section_of(call: Call) -> str:

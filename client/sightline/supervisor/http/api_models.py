@@ -32,6 +32,9 @@ _MODELS = "/api/v1/models"
 _OPERATE = "sightline.models.registry.operations:operate"
 _REPORT = "sightline.features.shadow.shadow_report:report_of"
 _BUSY = "another version is being loaded, or a shadow judged; wait for its end"
+_ASK = "the model repository cannot be read; tell an engineer who sees all cameras"
+_UNREADABLE = "cannot be read"
+_OUTCOMES = frozenset({"reason", "problems"})  # of the audit trail: what was found, which names files
 SHADOW_NICE = 19
 HISTORY = 50  # lines of the audit trail
 
@@ -84,14 +87,14 @@ class ShadowUse:
 
     model: str
     cameras: list[str]
-    folder: str  # of its episodes
+    folder: str  # of its episodes; empty for those who do not see all cameras
 
 
 @dataclass(frozen=True, slots=True)
 class ModelsAnswer:
     """All of a model repository."""
 
-    repository: str
+    repository: str  # its folder; empty for those who do not see all cameras
     problem: str  # why nothing can be said of it, and what to do; empty when all is well
     detectors: list[DetectorUse]
     versions: list[ModelVersion]
@@ -139,6 +142,10 @@ class ModelsApi:
 
     def _read(self, call: Call) -> ModelsAnswer:
         """Versions of the network, which detector serves which, to which cameras, and what was changed."""
+        answer = self._answer(call)
+        return answer if call.sees(None) else _without_paths(answer)
+
+    def _answer(self, call: Call) -> ModelsAnswer:
         folder = self._folder
         shadows = self._shadows(call)
         try:
@@ -266,6 +273,20 @@ class ModelsApi:
             yield
         finally:
             self._one.release()
+
+
+def _without_paths(answer: ModelsAnswer) -> ModelsAnswer:
+    """For those who do not see all cameras: where files lie stands in no text of theirs."""
+    return replace(
+        answer,
+        repository="",
+        problem=answer.problem and _ASK,
+        versions=[replace(item, problem=item.problem and _UNREADABLE) for item in answer.versions],
+        shadows=[replace(item, folder="") for item in answer.shadows],
+        history=[
+            {key: value for key, value in entry.items() if key not in _OUTCOMES} for entry in answer.history
+        ],
+    )
 
 
 def _version(folder: Path, number: int) -> ModelVersion:

@@ -25,6 +25,7 @@ from sightline.config.groups import HttpOptions
 from sightline.errors import (
     AccessError,
     ConfigChanged,
+    ConfigError,
     SightlineError,
     SignInRefused,
     StoreUnavailable,
@@ -282,4 +283,4 @@ async def _own_error(request: Request, error: SightlineError) -> Response:
     if status == 503:
         log.warning("HTTP: %s %r: %s", request.method, request.url.path, redact(error))
         return _error(status, "the database does not answer; try again", headers)
-    return _error(status, redact(error), headers)
+    return _error(status, redact(error.told if isinstance(error, ConfigError) else error), headers)
