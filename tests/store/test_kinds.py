@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 import pytest
 import sqlalchemy as sa
@@ -12,7 +14,17 @@ from sqlmodel import Field, SQLModel
 from test_spool import is_idle, locked, make_writer
 from test_store import read
 
-from sightline.entities import Checkpoint, CountWindow, Event, EventKind
+from sightline.entities import (
+    CameraState,
+    CameraStatus,
+    Checkpoint,
+    CountWindow,
+    Event,
+    EventEnd,
+    EventKind,
+    ResumeState,
+    TrackPath,
+)
 from sightline.store.dialects import parse_url
 from sightline.store.kinds import KINDS, RowKind, pending_row
 from sightline.store.tables import UtcDateTime, table_of
@@ -110,3 +122,42 @@ def test_primary_keys_are_those_of_the_rows_that_earlier_versions_wrote(
 ) -> None:
     row = pending_row(entity, 42)
     assert str(row.kind.columns(row, datetime.now(UTC))["id"]) == key
+
+
+def dataclasses_in(hint: object) -> Iterator[object]:
+    if is_dataclass(hint):
+        yield hint
+    for part in get_args(hint):
+        yield from dataclasses_in(part)
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_no_entity_holds_another_but_for_the_end_of_an_event(kind: RowKind) -> None:
+    """So that a row's values need not be looked through."""
+    nested = {name: [*dataclasses_in(hint)] for name, hint in get_type_hints(kind.entity).items()}
+    expected = {"event": [Event]} if kind.entity is EventEnd else {}
+    assert {name: found for name, found in nested.items() if found} == expected
+
+
+EVENT = Event("gate", EventKind.CROSSING, "door", 7, "person", 100.0, 100.5, direction="forward", x=0.5)
+STAGES_MS = {"infer": {"mean": 1.0, "p50": 1.0, "p99": 2.0}}
+
+
+@pytest.mark.parametrize(
+    "entity",
+    [
+        CountWindow("gate", "person", 3, 60.0, 120.0),
+        EVENT,
+        EventEnd(EVENT, 130.0),
+        TrackPath("gate", 7, 1.0, 1.0, 2.0, "person", 0.5, ((0, 1, 2, 3, 4), (9, 1, 2, 3, 4)), ("door",)),
+        ResumeState("gate", {"rules": {"tracks": [{"id": 7}]}, "windows": {}}),
+        CameraStatus("gate", CameraState.ONLINE, "", 9.0, stages_ms=STAGES_MS, occupancy={"hall": 2}),
+    ],
+    ids=lambda entity: type(entity).__name__,
+)
+def test_the_values_of_a_row_are_the_fields_of_its_entity(entity: Any) -> None:
+    values = asdict(entity)
+    values |= values.pop("event", {})
+    row = pending_row(entity, 1)
+    assert row.values == values
+    assert list(row.values) == list(values)
