@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from html import escape
 
-from sightline.base.redact import redact
+from sightline.base.redact import harmless, redact
 from sightline.entities import AlertState, CameraStatus
 
 DASH = "\u2013"
@@ -107,13 +107,13 @@ def trouble_words(kind: str, place: str) -> str:
 
 
 def safe(text: object) -> str:
-    """``text`` without credentials, for use inside HTML."""
-    return escape(redact(text), quote=True)
+    """``text`` without credentials and what steers how it is shown, for use inside HTML."""
+    return escape(redact(harmless(text)), quote=True)
 
 
 def plain(text: object) -> str:
-    """``text`` without credentials, for labels and messages, which take Markdown."""
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", redact(text))
+    """As :func:`safe`, for labels and messages, which take Markdown."""
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", redact(harmless(text)))
 
 
 def number(value: float | None) -> str:

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from sightline.base.logs import setup_logging
-from sightline.base.redact import MAX_OUTSIDE, outside_text, redact
+from sightline.base.redact import MAX_OUTSIDE, harmless, outside_text, redact
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,19 @@ def test_what_others_say_is_one_short_line_and_masked_before_it_is_cut() -> None
     assert outside_text("no\r\n2026-11-29 all is well\x1b]0;") == "no 2026-11-29 all is well]0;"
     assert outside_text("T0K\x00EN", ["T0KEN"]) == "***"
     assert len(outside_text("x" * 60_000)) == MAX_OUTSIDE
+
+
+def test_text_of_any_script_stays_and_what_steers_how_it_is_shown_goes() -> None:
+    hebrew, persian, family = (
+        "שלום \u200f(1)",
+        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+        "👩\u200d👧",
+    )
+    for text in ("a fox", hebrew, persian, family, "two\nlines\tand a tab", "naïve 猫"):
+        assert harmless(text) == text
+    assert harmless("a\u202egnp.\u202cb\u2066c\u2069\x1b[2J\x00\x9b\u202a") == "agnp.bc[2J"
+    assert harmless("a\r\nb\rc\u2028d\u2029e\x85f") == "a\nb\nc\nd\ne\nf"
+    assert harmless(ValueError("a\x07")) == "a"
 
 
 def test_no_text_forges_a_line_of_the_log_or_steers_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:

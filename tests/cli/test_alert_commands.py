@@ -89,12 +89,17 @@ def test_alerts_are_listed_and_answered_while_it_runs_and_listed_afterwards(
         writer.put_results([event(1), event(2)])
         until(lambda: len(site.hook.requests) == 2)
         one, other = (alert["alert_id"] for alert in listed(site, capsys))
-        assert site.call("ack", one[:8], "--comment", "a fox") == 0
+        assert site.call("ack", one[:8], "--comment", "a \u202e\x1b[2Jfox\nאא") == 0
         assert site.call("false", other) == 0
         capsys.readouterr()
         assert site.call("list") == 0
         out = capsys.readouterr().out
-        assert one[:8] in out and "acknowledged" in out and "crossing line at gate" in out and "a fox" in out
+        assert (
+            one[:8] in out
+            and "acknowledged" in out
+            and "crossing line at gate" in out
+            and "a [2Jfox אא\n" in out
+        )
         assert other[:8] not in out, "closed"
         until(lambda: len(site.hook.requests) == 4)
         assert site.call("resolve", one) == 0
@@ -102,6 +107,8 @@ def test_alerts_are_listed_and_answered_while_it_runs_and_listed_afterwards(
         assert "is resolved already" in capsys.readouterr().err
         assert site.call("ack", "00000000") == 1
         assert "there is no alert 00000000" in capsys.readouterr().err
+        assert site.call("ack", "a\u202e\x1bb") == 1
+        assert "there is no alert ab\n" in capsys.readouterr().err
         assert site.call("false", "") == 1
         assert "write the first characters" in capsys.readouterr().err
     assert listed(site, capsys) == []

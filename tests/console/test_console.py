@@ -215,6 +215,12 @@ def test_what_others_have_written_is_no_markdown(text: str) -> None:
     assert re.sub(r"\\(.)", r"\1", shown) == text
 
 
+def test_what_others_have_written_neither_turns_nor_steers_what_is_shown() -> None:
+    """What is in the database already, by whatever way it came there."""
+    for shown in (texts.safe("a\u202egnp.b\x1b[2J"), texts.plain("a\u202egnp.b\x1b[2J").replace("\\", "")):
+        assert shown == "agnp.b[2J"
+
+
 def test_labels_and_messages_are_markdown_and_not_html() -> None:
     """An image or a link in somebody's name was loaded and shown where an admin read of them."""
     takes = r"\.(?:markdown|caption|info|warning|error|success|toast|button|popover|expander)\("

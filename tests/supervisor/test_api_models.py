@@ -132,6 +132,15 @@ def test_a_switch_is_done_apart_and_kept_as_its_makers(
     ]
 
 
+def test_a_reason_with_line_breaks_of_other_kinds_is_one_line_of_the_audit_trail(
+    shop: Shop, folder: Path
+) -> None:
+    with audit_trail.operation(folder, "switch", why="a\u2028b\x85c"):
+        pass
+    told = Asker(shop).get().json["history"]
+    assert [entry["result"] for entry in told[:2]] == ["ok", "started"]
+
+
 def test_a_version_that_lacks_what_cameras_count_is_refused_unless_forced(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ from contextlib import closing, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -136,6 +137,25 @@ def test_who_does_not_see_all_cameras_is_not_told_where_files_lie(shop: Shop, tm
     shop.control.reload("test")
     assert shop.control.config.misconfigured[GATE].startswith("config.yml:4: camera 'gate', key 'fsp'")
     assert tells_of_files() == []
+
+
+def test_what_was_sent_steers_nothing_where_it_is_told_again(shop: Shop) -> None:
+    token = shop.people.tokens.create("all", Role.ADMIN, ROOT, days=1)
+    evil, hebrew = "a\u202eb\x1b[2J", "\u05e9\u05dc\u05d5\u05dd"
+    answer = shop.front.ask(
+        f"/api/v1/alerts/alert-{GATE}", "POST", {"comment": f"{evil}\r\n{hebrew}"}, token=token
+    )
+    assert answer.status == 200
+    assert shop.done[-1] == (f"alert-{GATE}", f"ab[2J\n{hebrew}")
+    shop.front.ask(f"/api/v1/alerts/alert-{GATE}", "POST", {"comment": "\u202e"}, token=token)
+    assert len(shop.done) == 1, "there is nothing in it"
+    shop.front.ask("/api/v1/routes/a%E2%80%AEb%1B/test", "POST", {}, token=token)
+    details = [(entry.target, entry.detail) for entry in shop.people.audit()]
+    assert (f"alert-{GATE}", f"camera '{GATE}', ab[2J\n{hebrew}") in details
+    assert ("ab", "") in details
+    for path in ("alerts", "cameras", "config", "shadows", "live"):
+        refused = shop.front.ask(f"/api/v1/{path}/{quote(evil)}", token=token)
+        assert refused.error.isprintable() and refused.status in {404, 405}, path
 
 
 def test_a_wall_display_opens_its_wall_and_nothing_else(front: Front, shop: Shop) -> None:

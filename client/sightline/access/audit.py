@@ -5,7 +5,7 @@ import time
 from enum import StrEnum
 
 from sightline.access.rights import Caller
-from sightline.base.redact import redact
+from sightline.base.redact import harmless, redact
 from sightline.errors import StoreError
 from sightline.store.access_store import AccessRows, AccessStore, AuditEntry
 
@@ -62,9 +62,9 @@ def record(
             how=by.person.how if by.person else "",
             address=by.address[:64],
             action=action,
-            target=target[:255],
+            target=harmless(target)[:255],
             outcome="refused" if refused else "done",
-            detail=redact(detail)[:MAX_DETAIL],
+            detail=redact(harmless(detail))[:MAX_DETAIL],
         )
     )
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from sightline.base.network_cures import cure_for
+from sightline.base.redact import harmless
 from sightline.cli.parsers import add_command, add_config_option, add_group, parse_number, require_name
 from sightline.cli.running_program import ask_running
 from sightline.config import load_outline
@@ -45,7 +46,7 @@ def add_to(commands: Any) -> None:
         parser = add_config_option(add_command(parts, command))
         parser.set_defaults(state=state)
         parser.add_argument("alerts", nargs="+", metavar="ID", help="its first characters will do")
-        parser.add_argument("--comment", default="", help="for those who look at it later")
+        parser.add_argument("--comment", type=harmless, default="", help="for those who look at it later")
     for command in (_mute, _unmute):
         parser = add_config_option(add_command(parts, command))
         parser.add_argument("--camera", default="", help="only its alerts")
@@ -74,7 +75,8 @@ def _list(arguments: argparse.Namespace) -> None:
         what = " ".join(filter(None, (alert["kind"], alert["place"], "at", where)))
         state = f"{alert['state']}{' (muted)' if alert['muted'] else ''}"
         untold = f"not told by {', '.join(alert['failed_routes'])}" if alert["failed_routes"] else ""
-        who = "; ".join(filter(None, (": ".join(filter(None, (alert["who"], alert["comment"]))), untold)))
+        comment = " ".join(harmless(alert["comment"]).split())
+        who = "; ".join(filter(None, (": ".join(filter(None, (alert["who"], comment))), untold)))
         short = alert["alert_id"][:_SHORT]
         print(
             row.format(

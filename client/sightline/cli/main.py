@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 import sightline
-from sightline.base.redact import redact
+from sightline.base.redact import harmless, redact
 from sightline.cli import (
     access_commands,
     alert_commands,
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output is gone: nothing to say, nobody to tell
     except (SightlineError, OSError) as error:
-        print(f"sightline: {redact(error)}", file=sys.stderr)
+        print(f"sightline: {redact(harmless(error))}", file=sys.stderr)
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] not in MODELS:
             raise

@@ -13,6 +13,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sightline.base.redact import harmless
 from sightline.cli.parsers import add_command, add_config_option
 from sightline.config import load_config, load_outline, unknown_classes
 from sightline.errors import AdminError, SightlineError, TritonAway
@@ -36,7 +37,7 @@ def add_to(parts: Any) -> None:
         parser = add_command(parts, _run, common, name=name, text=text)
         parser.set_defaults(operation=name)
         if not looks:
-            parser.add_argument("--why", default="", help="a sentence for the audit trail")
+            parser.add_argument("--why", type=harmless, default="", help="a sentence for the audit trail")
         if name in _CHANGES:
             add_config_option(parser)
         for argument in arguments:

@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field, StringConstraints, field_validator
 from pydantic_core import PydanticCustomError
 
+from sightline.base.redact import STEERING
 from sightline.config.option_group import OptionGroup
 
 MIN_COORDINATE, MAX_COORDINATE = -0.5, 1.5
@@ -19,7 +20,7 @@ MAX_PLACES = 32  # lines of a camera, and zones of a camera
 EDGE = 1e-3  # an object's place is kept so far inside the picture: zones drawn to its edge contain it
 _TINY = 1e-6  # lengths and areas below this count as zero
 
-_TEXT = r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+$"  # nothing that breaks or turns a line
+_TEXT = rf"^[^{STEERING}]+$"
 
 Point = tuple[float, float]
 PlaceName = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=_TEXT)]

@@ -55,7 +55,7 @@ def read(folder: Path) -> list[dict[str, Any]]:
     """Every line, oldest first; one that was cut off is given as ``{"result": "unreadable", …}``."""
     path, entries = folder / FILE, list[dict[str, Any]]()
     text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-    for line in filter(None, text.splitlines()):
+    for line in filter(None, text.split("\n")):
         try:
             entries.append(dict(json.loads(line)))
         except (TypeError, ValueError):

@@ -16,7 +16,7 @@ from sightline.entities import Alert, AlertState, Mute
 from sightline.store.access_store import AccessStore
 from sightline.store.read.open_alerts import read_mutes, read_open_alerts
 from sightline.store.read.readonly import Database
-from sightline.supervisor.http.endpoint import LAST, Call, Endpoint, Taken, not_there
+from sightline.supervisor.http.endpoint import LAST, Call, Endpoint, FreeText, Taken, not_there
 
 _MAX_COMMENT = 1000  # characters
 
@@ -35,14 +35,14 @@ class AlertChange(Taken):
     state: Literal["acknowledged", "resolved", "false_alarm"] | None = Field(
         None, description="Null: it stays as it is."
     )
-    comment: str = Field("", max_length=_MAX_COMMENT)
+    comment: FreeText = Field("", max_length=_MAX_COMMENT)
 
 
 class NewMute(Taken):
     """Of which alerts nobody is told for a while."""
 
     camera: str = Field("", max_length=63, description="Empty: of every camera.")
-    rule: str = Field("", max_length=100, description="Empty: of every rule.")
+    rule: FreeText = Field("", max_length=100, description="Empty: of every rule.")
     until: float = Field(ge=0, le=LAST, description="UTC epoch seconds; 0: no longer.")
 
 

@@ -25,7 +25,7 @@ from sightline.models.registry.repository import RETIRED, earlier_version, retir
 from sightline.serving import model_configs
 from sightline.store.access_store import AccessStore
 from sightline.supervisor.control import Control
-from sightline.supervisor.http.endpoint import Call, Endpoint, Taken, not_there
+from sightline.supervisor.http.endpoint import Call, Endpoint, FreeText, Taken, not_there
 from sightline.supervisor.supervisor import Supervisor
 
 _MODELS = "/api/v1/models"
@@ -42,7 +42,7 @@ HISTORY = 50  # lines of the audit trail
 class ModelReturn(Taken):
     """Back to the version that served before."""
 
-    why: str = Field("", max_length=500, description="For the audit trail.")
+    why: FreeText = Field("", max_length=500, description="For the audit trail.")
     force: bool = Field(False, description="Though cameras count classes that it lacks.")
     try_only: bool = Field(False, description="Tell what it would do.")
 

@@ -19,7 +19,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from sightline.access.rights import RIGHTS, Caller, Person, Right, allowed, allowed_for_some
-from sightline.base.redact import redact
+from sightline.base.redact import harmless, redact
 from sightline.base.same_origin import SameOrigin
 from sightline.config.groups import HttpOptions
 from sightline.errors import (
@@ -269,7 +269,7 @@ async def _body_of(endpoint: Endpoint, request: Request) -> Any:
 
 
 def _error(status: int, text: str, headers: Any = None, **more: Any) -> Response:
-    return JSONResponse({"error": text, **more}, status_code=status, headers=headers)
+    return JSONResponse({"error": harmless(text), **more}, status_code=status, headers=headers)
 
 
 async def _http_error(_: Request, error: HTTPException) -> Response:

@@ -2,19 +2,21 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
 from sightline.access.rights import Caller, Right, allowed
+from sightline.base.redact import harmless
 from sightline.store.read.seen import Cameras
 
 WEBSOCKET = "WEBSOCKET"
 MAX_BODY_BYTES = 1 << 16
 JSON_TYPE = "application/json"
+FreeText = Annotated[str, AfterValidator(harmless)]  # what somebody writes for others to read
 LAST = 253_402_300_799.0  # of the year 9999: the last moment that a database takes
 
 
