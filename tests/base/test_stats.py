@@ -1,5 +1,7 @@
 """Histograms: their percentiles stay within a bucket of the exact ones."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -17,6 +19,22 @@ def test_a_percentile_is_within_one_bucket_of_the_exact_one(values: list[float],
     found = histogram.quantile_s(share)
     assert found is not None
     assert exact / 1.2 <= found <= exact * 1.2
+
+
+@given(st.lists(st.integers(0, 3), min_size=len(BOUNDS_S) + 1, max_size=len(BOUNDS_S) + 1), st.floats(0, 1))
+def test_a_percentile_lies_between_the_bounds_of_the_value_that_it_counts_to(
+    counts: list[int], share: float
+) -> None:
+    values = [index for index, count in enumerate(counts) for _ in range(count)]
+    found = Histogram(counts).quantile_s(share)
+    if not values:
+        assert found is None
+        return
+    wanted = max(math.ceil(share * len(values)), 1)
+    index = values[wanted - 1]
+    upper = BOUNDS_S[min(index, len(BOUNDS_S) - 1)]
+    lower = BOUNDS_S[index - 1] if index else 0.0
+    assert found == lower + (upper - lower) * (wanted - values.index(index)) / counts[index]
 
 
 def test_nothing_observed_has_no_percentile() -> None:

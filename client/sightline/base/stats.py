@@ -6,6 +6,8 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
+from operator import sub
 
 #: Upper bounds in seconds, 0.05 ms to 60 s; neighbours differ by 19 %, which bounds a percentile's error.
 BOUNDS_S: tuple[float, ...] = tuple(5e-5 * 2 ** (i / 4) for i in range(82))
@@ -35,20 +37,19 @@ class Histogram:
 
     def since(self, earlier: "Histogram") -> "Histogram":
         """Only what was observed after ``earlier``."""
-        counts = [now - then for now, then in zip(self.counts, earlier.counts, strict=True)]
-        return Histogram(counts, self.total_s - earlier.total_s)
+        return Histogram(list(map(sub, self.counts, earlier.counts)), self.total_s - earlier.total_s)
 
     def quantile_s(self, share: float) -> float | None:
         """The value in seconds that ``share`` (0..1) of the observations do not exceed; None without any."""
-        wanted = max(math.ceil(share * self.count), 1)
-        seen = 0
-        for index, count in enumerate(self.counts):
-            if count and seen + count >= wanted:
-                upper = BOUNDS_S[min(index, len(BOUNDS_S) - 1)]
-                lower = BOUNDS_S[index - 1] if index else 0.0
-                return lower + (upper - lower) * (wanted - seen) / count
-            seen += count
-        return None
+        sums = list(accumulate(self.counts))
+        wanted = max(math.ceil(share * sums[-1]), 1)
+        index = bisect_left(sums, wanted)
+        if index == len(sums):
+            return None
+        upper = BOUNDS_S[min(index, len(BOUNDS_S) - 1)]
+        lower = BOUNDS_S[index - 1] if index else 0.0
+        count = self.counts[index]
+        return lower + (upper - lower) * (wanted - sums[index] + count) / count
 
 
 class StageTimes:
@@ -72,6 +73,8 @@ class StageTimes:
         self._past.append(now)
         summaries = {}
         for stage, snapshot in now.items():
+            if snapshot.counts == then[stage].counts:  # as of most stages while there is no detector
+                continue
             recent = snapshot.since(then[stage])
             p50, p99 = recent.quantile_s(0.5), recent.quantile_s(0.99)
             if p50 is not None and p99 is not None:

@@ -135,8 +135,12 @@ class Troubles:
         settles = now_s - self._began_s < SETTLE_S
         results: list[Event | EventEnd] = []
         for trouble in [*self._watched, *(key for key in signs if key not in self._watched)]:
-            watched = self._watched.setdefault(trouble, _Watched(None, now_s, now))
-            sign = signs.get(trouble) or Sign(None if settles and watched.ended is not None else False)
+            if (watched := self._watched.get(trouble)) is None:
+                watched = self._watched[trouble] = _Watched(None, now_s, now)
+            if (sign := signs.get(trouble)) is None:
+                sign = Sign(None if settles and watched.ended is not None else False)
+            elif sign.holds is False and watched.holds is False and watched.event is None:
+                continue  # as most: it was not, and is not
             if sign.holds is not None and sign.holds is not watched.holds:
                 watched.holds, watched.since_s, watched.since = sign.holds, now_s, now
             if sign.holds:
