@@ -4,11 +4,12 @@ import logging
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from sightline.analysis.observer import JSON, Observation, Observer
 from sightline.analysis.saved import from_json
+from sightline.base.values import values_of
 from sightline.entities import ClockWindow, Event, EventKind, Figure, Result
 from sightline.video.clock import ClockReading
 
@@ -91,7 +92,7 @@ class ClockRecord(Observer):
 
     def snapshot(self) -> JSON:
         """The hour so far."""
-        return asdict(self._hour) if self._hour.readings else {}
+        return values_of(self._hour) if self._hour.readings else {}
 
     def figures(self) -> Iterable[Figure]:
         """Offset, drift and steps."""

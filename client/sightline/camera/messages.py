@@ -4,11 +4,11 @@ import copyreg
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
-from operator import attrgetter
 from typing import Any
 
 from sightline import entities
 from sightline.base.stats import Histogram
+from sightline.base.values import reader_of
 from sightline.config import Camera, TritonOptions
 from sightline.entities import CameraStatus, Checkpoint, Figure, Variant
 
@@ -131,7 +131,7 @@ class LiveMessage:
 
 
 def _reducer_of(kind: type) -> Callable[[Any], tuple[type, tuple[Any, ...]]]:
-    read = attrgetter(*(item.name for item in fields(kind)))
+    read = reader_of(kind)
     return lambda value: (kind, read(value))
 
 

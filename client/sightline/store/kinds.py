@@ -11,16 +11,15 @@ import math
 import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cache
-from operator import attrgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import String, Table
 from sqlmodel import SQLModel
 
 from sightline import entities
+from sightline.base.values import values_of
 from sightline.entities import KEY_SEPARATOR, CameraStatus, Checkpoint, Result, ResumeState, lasts
 from sightline.store import tables
 from sightline.store.tables import UtcDateTime
@@ -92,9 +91,9 @@ class RowKind:
 
     def pending(self, entity: Any, sequence: int) -> "PendingRow":
         """The entity as a row on its way to the database; its mappings are the entity's own, not copies."""
-        values = _values_of(entity)
+        values = values_of(entity)
         if (event := values.pop("event", None)) is not None:
-            values |= _values_of(event)
+            values |= values_of(event)
         for name in self.key:
             if isinstance(values[name], str):
                 values[name] = _distinct(values[name], getattr(self.table.c[name].type, "length", None))
@@ -119,20 +118,6 @@ class RowKind:
             fields["id"] = uuid.uuid5(_NAMESPACE, json.dumps([*self.id_prefix, *parts]))
         fields |= {name: derive(fields) for name, derive in self.derived.items()}
         return {name: fields[name] for name in self.table.columns.keys() if name in fields}  # noqa: SIM118
-
-
-@cache
-def _reader_of(entity: Any) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]]:
-    """The names of a dataclass' fields, two or more, and what reads all of them."""
-    names = tuple(item.name for item in fields(entity))
-    return names, attrgetter(*names)
-
-
-def _values_of(entity: Any) -> Columns:
-    """Fields and values, which hold no other dataclass: ``asdict`` would spend most of its time on copies."""
-    kind: Any = type(entity)
-    names, read = _reader_of(kind)
-    return dict(zip(names, read(entity), strict=True))
 
 
 def _distinct(name: str, length: int | None) -> str:

@@ -4,12 +4,13 @@ import math
 from bisect import bisect_right
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sightline.base.values import values_of
 from sightline.entities import U8, Detections, DriftWindow, Frame
 from sightline.video.picture import YuvPicture, small_luma
 
@@ -139,7 +140,7 @@ class HourlyStats:
     def snapshot(self) -> dict[str, Any]:
         """What a successor goes on from; JSON-able."""
         window = self.open_window
-        return {"hour": self._hour, **asdict(window)} if window else {}
+        return {"hour": self._hour, **values_of(window)} if window else {}
 
     def _resume(self, state: Mapping[str, Any]) -> None:
         try:

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from sightline.analysis.observer import Doubt, Observation, Observer
 from sightline.analysis.saved import from_json
 from sightline.base.redact import redact
+from sightline.base.values import values_of
 from sightline.config import Camera
 from sightline.entities import CameraView, EventKind, Figure
 from sightline.features.feature import FeatureContext
@@ -149,7 +150,7 @@ class ViewGuard(Observer):
 
     def snapshot(self) -> dict[str, Any]:
         """What a successor goes on from; the reference views are in their file."""
-        return asdict(self._state)
+        return values_of(self._state)
 
     def problem(self) -> str:
         """What is wrong."""
