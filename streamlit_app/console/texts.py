@@ -22,12 +22,16 @@ HELD_BACK = "Fast objects may be missed by {}: there is more to do than can be d
 CLOSED = "Accounts are switched off, so only browsers on Sightline's own machine are let in."
 CLOSED_REMEDY = "Switch them on: access.enabled in config.yml."
 OPENING = "Sightline is opening …"
+OPENING_SLOWLY = "Sightline is opening slowly. If nothing comes, reload the page."
+NOT_OPENED = "Sightline has not been loaded whole; it is tried again …"
 CROWDED = "Too much is open from your address."
 CROWDED_REMEDY = "Close other pages of Sightline; this one comes back by itself."
 UNUSABLE = "The console's configuration cannot be used; its log says why."
 PICTURE_WORDS = {"waiting": "waiting for a picture …", "refused": "no picture now", "live": ""}
 CLIP_WORDS = {
-    "broken": "This browser cannot play the clip; download it, or let Sightline make copies (h264_copy)."
+    "broken": "This browser cannot play the clip; download it, or let Sightline make copies (h264_copy).",
+    "gone": "The clip is no longer there: clips are deleted after some time.",
+    "away": "The clip cannot be loaded now.",
 }
 #: What somebody has done at a place, by the event's kind; what is not here is told by its name.
 DEEDS_SEEN = {

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from console.texts import CLIP_WORDS
 from support.console_site import ConsoleSite, console_site
 from support.console_world import World
 from support.live_dom import elements, fits, opened, press, says, shot, text_of
@@ -26,8 +27,19 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsoleSite]:
         world.camera(name, now + 3600)
     world.clip("car-park", now - 66, events=[EVENT], **make_clip_files(folder / "clips", now - 66))
     world.alert("11", "car-park", now - 60, rule="night", events=[EVENT], kind="enter")
-    world.alert("22", "car-park", now - 300, rule="night")
-    world.alert("33", "north-gate", now - 30, rule="gates", comment="seen <b>twice</b>", state="acknowledged")
+    world.clip("car-park", now - 306, events=["gone"], path=str(folder / "clips" / "deleted.mp4"))
+    (folder / "clips" / "odd.mp4").write_bytes(b"no video")
+    world.clip("north-gate", now - 36, events=["odd"], path=str(folder / "clips" / "odd.mp4"))
+    world.alert("22", "car-park", now - 300, rule="night", events=["gone"])
+    world.alert(
+        "33",
+        "north-gate",
+        now - 30,
+        rule="gates",
+        events=["odd"],
+        comment="seen <b>twice</b>",
+        state="acknowledged",
+    )
     for number, state in enumerate(("false_alarm", "resolved", "resolved", "passed")):
         world.alert(f"4{number}", "north-gate", now - 4000, rule="gates", state=state)
     with console_site(world, folder) as made:
@@ -62,6 +74,15 @@ def test_the_queue_begins_with_what_is_new_and_its_clip_plays_at_the_event(
 def until_found(browser: Any, css: str) -> Any:
     until(lambda: elements(browser, css), 30)
     return elements(browser, css)[0]
+
+
+def test_a_clip_that_is_no_longer_there_is_told_from_one_that_cannot_be_played(
+    browser: Any, site: ConsoleSite
+) -> None:
+    for alert, words in (("22", "gone"), ("33", "broken")):
+        opened(browser, site, "viewer", f"/review?alert={alert}", ".clip .note")
+        until(lambda: elements(browser, ".clip .note")[0].text, 20)
+        assert elements(browser, ".clip .note")[0].text == CLIP_WORDS[words]
 
 
 def test_a_viewer_looks_and_does_nothing(browser: Any, site: ConsoleSite) -> None:

@@ -10,7 +10,7 @@ class Player {
     this.video = root.querySelector("video");
     this.canvas = root.querySelector("canvas");
     this.note = root.querySelector(".note");
-    this.video.addEventListener("error", () => (this.note.textContent = this.data.words.broken));
+    this.video.addEventListener("error", () => this.sayWhy());
     this.video.addEventListener("loadedmetadata", () => this.seek());
     const follow = (_, frame) => {
       this.draw(frame.mediaTime);
@@ -37,6 +37,16 @@ class Player {
     Object.assign(this, { frames: told.frames || [], names: told.classes || [] });
     if (event) Object.assign(this, { position: event.position_s, track: event.track_id });
     this.seek();
+  }
+
+  // The browser does not tell a clip that is not there any more from one that it cannot play.
+  async sayWhy() {
+    const { video, words } = this.data;
+    const answer = await fetch(video, { headers: { Range: "bytes=0-0" }, cache: "no-store" }).catch(() => null);
+    if (this.key !== video) return;
+    const isGone = answer?.status === 404 || answer?.status === 410;
+    this.note.textContent = isGone ? words.gone : answer?.ok ? words.broken : words.away;
+    answer?.body?.cancel();
   }
 
   // To the event, once both the file and the place of the event are known.
