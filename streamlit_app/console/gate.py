@@ -1,6 +1,7 @@
 """What stands before every page of the console: nobody gets one who is not signed in."""
 
 import asyncio
+import json
 import logging
 from collections import Counter
 from collections.abc import Callable, MutableMapping
@@ -18,7 +19,17 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from console.api import Api, SupervisorAway, accounts_are_off
 from console.console_options import SupervisorPort
 from console.proxy import PREFIXES, Proxy, refuse, wants_page
-from console.texts import CLOSED, CLOSED_REMEDY, CROWDED, CROWDED_REMEDY, OPENING, UNUSABLE, safe
+from console.texts import (
+    CLOSED,
+    CLOSED_REMEDY,
+    CROWDED,
+    CROWDED_REMEDY,
+    NOT_OPENED,
+    OPENING,
+    OPENING_SLOWLY,
+    UNUSABLE,
+    safe,
+)
 from sightline.access.attempts import network_of
 from sightline.access.rights import How, Person
 from sightline.entities import Role
@@ -34,6 +45,7 @@ log = logging.getLogger(__name__)
 HEALTH = "/_stcore/health"  # for probes
 MAX_OF_ONE = MAX_CONNECTIONS // 2  # requests and WebSockets under way that one address may have
 ASK_S = 5.0  # whether whoever has a page open is still signed in
+SLOW_S, RELOAD_S = 20.0, 5.0  # a page says that it opens slowly; one that has lost a script loads again
 LEAVE_S = 10.0  # a page that asks itself has gone to the sign-in by then
 _ONLY_READ = frozenset({"GET", "HEAD"})
 #: What pages say to Streamlit. The rest is for who writes them: ``clear_cache`` empties what all pages share.
@@ -45,10 +57,28 @@ _HEADERS = {
     b"referrer-policy": b"no-referrer",
     b"content-security-policy": b"frame-ancestors 'self'; object-src 'none'; base-uri 'self'",
 }
+#: Of a page whose scripts do not come: one of them is lost, as by a restart, or they are slow.
+_WATCH = f"""<script>(() => {{
+const say = (text) => {{
+  const told = document.querySelector(".opening");
+  if (told) told.textContent = text;
+  return told;
+}};
+let lost = false;
+const reload = () => setTimeout(() => location.reload(), {RELOAD_S * 1000:.0f});
+const again = () => say({json.dumps(NOT_OPENED)}) && reload();
+addEventListener("error", ({{ target }}) => {{
+  if (lost || !(target instanceof HTMLScriptElement)) return;
+  lost = true;
+  document.readyState === "loading" ? addEventListener("DOMContentLoaded", again) : again();
+}}, true);
+setTimeout(() => lost || say({json.dumps(OPENING_SLOWLY)}), {SLOW_S * 1000:.0f});
+}})()</script>""".encode()
 #: What stands in Streamlit's page, and what is sent in its place; React takes what is in its root away.
 _INSTEAD = {
     b"<title>Streamlit</title>": b"<title>Sightline</title><style>:root{color-scheme:light dark}"
-    b".opening{font:1.1rem system-ui,sans-serif;text-align:center;margin-top:30vh;opacity:.7}</style>",
+    b".opening{font:1.1rem system-ui,sans-serif;text-align:center;margin-top:30vh;opacity:.7}</style>"
+    + _WATCH,
     b'<div id="root"></div>': f'<div id="root"><p class="opening" role="status">{OPENING}</p></div>'.encode(),
 }
 _Message = MutableMapping[str, Any]
@@ -137,7 +167,7 @@ class Gate:
 class Opening:
     """Sends a page with our name in it, and what it says until Streamlit's scripts have come.
 
-    Without it a page stays white for seconds on a slow machine.
+    Without it a page stays white for seconds on a slow machine, and for good where a script is lost.
     """
 
     def __init__(self, send: Any) -> None:

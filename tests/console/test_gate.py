@@ -252,6 +252,7 @@ def test_a_page_says_whose_it_is_before_its_scripts_have_come() -> None:
     page = asyncio.run(answer(b"text/html; charset=utf-8", 200, given[:1000], given[1000:]))
     assert b"<title>Sightline</title>" in page
     assert texts.OPENING.encode() in page
+    assert page.index(b"addEventListener") < page.index(b'type="module"'), "it hears of lost scripts"
     assert b"Streamlit</title>" not in page
     assert dict(sent[0]["headers"])[b"content-length"] == str(len(page)).encode()
     assert asyncio.run(answer(b"text/html", 404, b"<title>", b"Streamlit</title>")).endswith(

@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("streamlit", reason="the console's packages are not installed")
 
 from console.pages import PAGES, ConsolePage
+from console.texts import NOT_OPENED, OPENING_SLOWLY
 from support.console_site import ConsoleSite, console_site
 from support.console_world import World
 from support.live_dom import elements, opened, says, shot, text_of
@@ -51,3 +52,37 @@ def test_the_first_day_leads_to_the_first_camera(browser: Any, empty: ConsoleSit
     opened(browser, empty, "viewer", f"/{path}")
     says(browser, "There is no camera yet.")
     assert not elements(browser, ".sl-state a")
+
+
+def test_a_page_that_has_lost_a_script_says_so_and_loads_again(browser: Any, empty: ConsoleSite) -> None:
+    """It said for ever that it was opening: React, which takes that away, had not come."""
+    browser.execute_cdp_cmd("Network.enable", {})
+    browser.execute_cdp_cmd("Network.clearBrowserCache", {})
+    try:
+        for script in ("index", "react-dom"):
+            browser.execute_cdp_cmd("Network.setBlockedURLs", {"urls": [f"*/static/js/{script}.*"]})
+            opened(browser, empty, "viewer", "/", ".opening")
+            says(browser, NOT_OPENED)
+    finally:
+        browser.execute_cdp_cmd("Network.setBlockedURLs", {"urls": []})
+    says(browser, "There is no camera yet.")
+
+
+def test_a_page_that_opens_slowly_says_so(browser: Any, empty: ConsoleSite) -> None:
+    hurry = """const wait = window.setTimeout, told = window.told = [];
+    window.setTimeout = (what, ms) => wait(what, ms === 20000 ? 300 : ms);
+    new MutationObserver(() => told.push(document.querySelector(".opening")?.textContent))
+      .observe(document, { subtree: true, childList: true });"""
+    opened(browser, empty, "viewer", "/health")
+    slow = {"offline": False, "latency": 1000, "downloadThroughput": -1, "uploadThroughput": -1}
+    browser.execute_cdp_cmd("Network.enable", {})
+    browser.execute_cdp_cmd("Network.clearBrowserCache", {})
+    hurried = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": hurry})
+    browser.execute_cdp_cmd("Network.emulateNetworkConditions", slow)
+    try:
+        browser.get(f"{empty.url}/")
+    finally:
+        browser.execute_cdp_cmd("Network.emulateNetworkConditions", slow | {"latency": 0})
+        browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", hurried)
+    says(browser, "There is no camera yet.")
+    assert OPENING_SLOWLY in browser.execute_script("return told")
