@@ -18,6 +18,7 @@ from support.waiting import until
 
 pytest.importorskip("streamlit", reason="the console's packages are not installed")
 pytestmark = pytest.mark.browser
+WAITS = "waiting for a picture …"
 NAMES = ["car-park", "loading-dock", "north-gate", "south-gate"]
 SEARCH = 'input[aria-label="Search"]'
 WRITTEN = """\
@@ -73,6 +74,31 @@ def test_cameras_out_of_view_are_not_asked_for_and_a_change_of_state_is_said(
     for state in ("offline", "online"):
         world.camera("car-park", time.time() + 3600, state=state)
         until(lambda state=state: f"car-park: {state}." in told(browser, ".news"), 20)
+
+
+def test_a_tile_says_that_it_waits_until_its_own_camera_shows_something(
+    browser: Any, site: ConsoleSite
+) -> None:
+    """Another camera's first picture opened the stream, and the tile was dark without a word."""
+
+    def waits() -> dict[str, bool]:
+        shown = "return arguments[0].checkVisibility() && arguments[0].innerText"
+        tiles = {
+            tile.get_attribute("aria-label").partition(":")[0]: tile for tile in elements(browser, ".tile")
+        }
+        return {
+            name: browser.execute_script(shown, tile.find_element("css selector", ".waits")) == WAITS
+            for name, tile in tiles.items()
+        }
+
+    site.cameras.silent.add("north-gate")
+    try:
+        opened(browser, site, "operator", "/", "canvas")
+        until(lambda: moves(browser), 20)
+        until(lambda: waits()["north-gate"] and not waits()["car-park"], 20)
+    finally:
+        site.cameras.silent.clear()
+    until(lambda: not waits()["north-gate"], 20)
 
 
 def test_one_click_leads_to_one_camera_and_back(browser: Any, site: ConsoleSite) -> None:

@@ -210,6 +210,16 @@ def test_a_snapshot_is_one_picture_and_says_when_there_is_none(
     assert b"'a' shows nothing now" in body
 
 
+def test_a_grid_tells_which_places_are_dark(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    send = world.cameras.send
+    monkeypatch.setattr(world.cameras, "send", lambda message: message.camera == "a" and send(message))
+    heads = [head for head, _ in parts(world, "/live/grid.mjpg?camera=b%20c&camera=a&overlay=0", 2)]
+    assert heads[-1]["X-Dark"] == "0"
+    monkeypatch.undo()
+    found = parts(world, "/live/grid.mjpg?camera=b%20c&camera=a&overlay=0", 12)
+    assert any("X-Dark" not in head for head, _ in found)
+
+
 def test_a_grid_shows_several(world: World) -> None:
     [(_, payload)] = parts(world, "/live/grid.mjpg?camera=a&camera=b%20c&overlay=0", 1)
     picture = decode_jpeg(payload)

@@ -44,7 +44,8 @@ class LiveGrid:
     async def watch(self, cameras: Sequence[str], variant: Variant) -> AsyncGenerator[Shown]:
         """Pictures of 1280x720, in rows from left to right, at most five a second; close it.
 
-        As :meth:`LivePictures.watch`; a camera that shows nothing leaves its place black.
+        As :meth:`LivePictures.watch`; a camera that shows nothing leaves its place black, which
+        ``dark`` in the header tells by its number from 0.
         """
         key = (tuple(cameras), variant)
         wall = self._walls.setdefault(key, _Wall())
@@ -88,7 +89,8 @@ class LiveGrid:
                     began_s = time.monotonic()
                     picture = await asyncio.to_thread(compose, cameras, fresh)
                     took_s = time.monotonic() - began_s
-                header = {"width": WIDTH, "height": HEIGHT}
+                dark = [str(at) for at, name in enumerate(cameras) if name not in fresh]
+                header = {"width": WIDTH, "height": HEIGHT, **({"dark": ",".join(dark)} if dark else {})}
                 wall.newest = Shown(next(self._numbers), header, picture, now_s)
                 changed, wall.changed = wall.changed, asyncio.Event()
                 changed.set()

@@ -241,5 +241,5 @@ async def _whole(pictures: AsyncGenerator[Shown]) -> AsyncGenerator[bytes]:
 
 
 def _times(shown: Shown) -> dict[str, str]:
-    names = {"X-Capture-Time": "capture_time", "X-Media-Time": "media_s"}
+    names = {"X-Capture-Time": "capture_time", "X-Media-Time": "media_s", "X-Dark": "dark"}
     return {name: str(shown.header[key]) for name, key in names.items() if key in shown.header}

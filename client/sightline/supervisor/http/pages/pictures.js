@@ -38,15 +38,16 @@ async function readParts(url, signal, onPicture) {
       if (!length) throw new Error("no length");
       const end = start + Number(length[1]);
       if (bytes.length < end) break;
+      const dark = /x-dark: *([\d,]+)/i.exec(head);
       const captured = /x-capture-time: *([\d.]+)/i.exec(head);
       const blob = new Blob([bytes.subarray(start, end)], { type: "image/jpeg" });
       bytes = bytes.slice(end);
-      onPicture(blob, captured ? Number(captured[1]) : null);
+      onPicture(blob, captured ? Number(captured[1]) : null, dark ? dark[1].split(",").map(Number) : []);
     }
   }
 }
 
-// Watches a stream while the page is seen; onPicture(bitmap, captureTime),
+// Watches a stream while the page is seen; onPicture(bitmap, captureTime, places of a grid without a picture),
 // onState("waiting" | "live" | "refused", why it is refused).
 class Watcher {
   constructor(url, onPicture, onState) {
@@ -82,10 +83,10 @@ class Watcher {
     };
     watch();
     try {
-      await readParts(this.url, abort.signal, (blob, captured) => {
+      await readParts(this.url, abort.signal, (blob, ...told) => {
         watch();
         Object.assign(this, { wait: 500, refused: false });
-        this.show(blob, captured);
+        this.show(blob, ...told);
       });
     } catch (error) {
       if (error.status === 401) this.wait = 5000;
@@ -101,13 +102,13 @@ class Watcher {
     this.wait = Math.min(2 * this.wait, 8000);
   }
 
-  async show(blob, captured) {
+  async show(blob, ...told) {
     const number = ++this.newest;
     const bitmap = await createImageBitmap(blob).catch(() => null);
     if (!bitmap) return;
     if (number === this.newest && !this.closed) {
       this.onState("live");
-      this.onPicture(bitmap, captured);
+      this.onPicture(bitmap, ...told);
     }
     bitmap.close();
   }

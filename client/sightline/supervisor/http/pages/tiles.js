@@ -82,18 +82,19 @@ class Wall extends Screen {
     const query = asked.map((name) => `camera=${encodeURIComponent(name)}`).join("&");
     const url = `/live/grid.mjpg?${query}&overlay=${this.overlay ? 1 : 0}`;
     if (!names.length) this.told.textContent = "";
-    this.follow(names.length ? url : "", (bitmap) => this.draw(bitmap, names, side), (state, told = "") => {
+    this.follow(names.length ? url : "", (bitmap, _, dark) => this.draw(bitmap, names, side, dark), (state, told = "") => {
       this.root.dataset.state = state;
       this.told.textContent = told;
     });
   }
 
-  draw(bitmap, names, side) {
+  draw(bitmap, names, side, dark) {
     const wide = Math.floor(WIDTH / side / 2) * 2, high = Math.floor(HEIGHT / side / 2) * 2;
     names.forEach((name, at) => {
       const { button, canvas } = this.tiles.get(name) ?? {};
       if (!canvas) return;
-      button.dataset.drawn = "";
+      if (dark.includes(at)) delete button.dataset.drawn;
+      else button.dataset.drawn = "";
       if (canvas.width !== wide) Object.assign(canvas, { width: wide, height: high });
       const left = (at % side) * wide, top = Math.floor(at / side) * high;
       canvas.getContext("2d").drawImage(bitmap, left, top, wide, high, 0, 0, wide, high);
