@@ -1,6 +1,10 @@
 """The console's port: Streamlit behind the sign-in, and the supervisor's HTTP port, as one address."""
 
+import gc
 import resource
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import import_module
 from pathlib import Path
 
 import streamlit as st
@@ -30,7 +34,7 @@ def serve(options: HttpOptions) -> None:
         Middleware(SameOrigin, names=options.allowed_hosts),
         Middleware(Gate, port_of=lambda: console_options().supervisor),
     ]
-    app = st.App(PAGES_FILE, middleware=before)
+    app = st.App(PAGES_FILE, middleware=before, lifespan=with_pages)
     st.config.set_option("server.allowedHosts", ["*"])  # SameOrigin has looked at them
     if options.tls_cert is not None:  # then Streamlit's own cookies are for TLS alone
         st.config.set_option("server.sslCertFile", str(options.tls_cert))
@@ -40,3 +44,14 @@ def serve(options: HttpOptions) -> None:
     server.run()
     if not server.has_started:
         raise ServerError("the console did not start; its log says why")
+
+
+@asynccontextmanager
+async def with_pages(_: st.App) -> AsyncIterator[None]:
+    """Import the pages before the first visit; Streamlit runs by then, whose caches their functions use."""
+    import_module("console.pages")
+    # Streamlit collects garbage after each run of a page, and holds up all others while it looks at every
+    # object there is. Nearly all of them are modules, which stay until the end: they are looked at no more.
+    gc.collect()
+    gc.freeze()
+    yield
