@@ -15,7 +15,7 @@ from sightline.errors import ConfigError
 
 #: Nothing of a person's is in it; the page itself comes back from the sign-in.
 _TO_SIGN_IN = """<script>
-location.assign("/auth/sign-in?next=" + encodeURIComponent(location.pathname + location.search));
+location.assign("/auth/sign-in?ended=1&next=" + encodeURIComponent(location.pathname + location.search));
 </script>"""
 
 

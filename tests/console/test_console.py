@@ -142,7 +142,7 @@ def test_nobody_gets_anything_but_the_way_to_the_sign_in(
         looks(nobody)
         for page in ("", "overview", "counts", "events", "health", "models"):
             text = html(open_app(page))
-            assert "/auth/sign-in?next=" in text
+            assert "/auth/sign-in?ended=1&next=" in text
             assert "gate" not in text
             assert "SQLite" not in text
 
@@ -190,7 +190,7 @@ def test_a_page_ends_with_the_sign_in_also_while_it_is_open(
     app = open_app("counts")
     looks(None)
     app.multiselect(key="counts_cameras").select("gate").run()
-    assert "/auth/sign-in?next=" in html(app)
+    assert "/auth/sign-in?ended=1&next=" in html(app)
     assert "gate" not in html(app)
 
 
@@ -343,7 +343,7 @@ def test_signing_out_leads_to_the_sign_in(
     monkeypatch.setattr(Api, "sign_out", lambda _: looks(None))
     app = open_app()
     app.button(key="sign_out").click().run()
-    assert "/auth/sign-in?next=" in html(app)
+    assert "/auth/sign-in?ended=1&next=" in html(app)
 
 
 # Overview

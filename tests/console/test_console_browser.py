@@ -190,6 +190,8 @@ def test_an_open_page_ends_with_its_sign_in(
     until(lambda: elements(browser, "table.sl tbody tr"), "the page")
     people.accounts.disable("leaver", ROOT_USER)
     until(lambda: "/auth/sign-in" in browser.current_url, "the sign-in")
+    until(lambda: "no longer signed in" in text_of(browser), "why")
+    assert "next=%2Foverview" in browser.current_url
     assert "north-gate" not in text_of(browser)
 
 

@@ -3,7 +3,9 @@
 // Each form is sent as JSON to /auth/ID. A link's secret comes in the fragment, which no server's log has.
 const secret = location.hash.slice(1);
 const asked = location.pathname.split("/").pop();
-const next = new URLSearchParams(location.search).get("next") || "";
+const query = new URLSearchParams(location.search);
+const next = query.get("next") || "";
+const ENDED = "You are no longer signed in. Sign in to go on where you were.";
 const text = document.getElementById("text");
 if (secret) history.replaceState(null, "", location.pathname + location.search);
 
@@ -46,7 +48,10 @@ async function start() {
     show(asked);
   } else if (secret && (asked === "link" || asked === "wall")) document.getElementById(asked).requestSubmit();
   else if (me.person) welcome(me.person);
-  else show("sign-in");
+  else {
+    show("sign-in");
+    if (query.has("ended")) text.textContent = ENDED; // an open page has led here
+  }
 }
 
 for (const form of document.forms) {
