@@ -203,14 +203,14 @@ def _counts(
     parts = Parts.of(connection, span, sources, COUNTS)
     only = {"item_class": classes} if classes else None
     rows = sums_of(connection, span, sources, COUNTS, by, parts=parts, only=only)
-    if any(row[-2] for row in rows):  # arrivals are not known: a day's may not be, though some hours' are
+    if any(row[-1] for row in rows):  # arrivals are not known: a day's may not be, though some hours' are
         parts = parts.without_days()
         rows = sums_of(connection, span, sources, COUNTS, by, parts=parts, only=only)
     width = 1 + len(by)
     first_rows = first_counts(connection, span, sources, parts, by, classes)
     firsts = {tuple(row[:width]): tuple(row[width:]) for row in first_rows}
     for row in rows:
-        key, (arrivals, blind_s, unknown, _) = tuple(row[:width]), row[width:]
+        key, (arrivals, blind_s, unknown) = tuple(row[:width]), row[width:]
         counted, arrived, not_known, lacking = firsts.get(key, (0, 0, 0, 0))
         known = not lacking and unknown == not_known
         count = int((arrivals or 0) - (arrived or 0) + (counted or 0)) if known else None
