@@ -209,12 +209,15 @@ def test_the_cameras_now_are_what_the_buckets_of_hour_and_day_tell(counted: str)
     world.event("gate", "crossing", "door", T0 + 500)
     world.alert("a", "yard", T0 + 600)
     with reading(counted) as connection:
-        found = {row.source: row for row in read_now(connection, None, NAMES, now, BERLIN)}
+        lately = read_now(connection, None, NAMES, now, BERLIN)
+        found = {row.source: row for row in lately.cameras}
         today = Span.over(now, now + 1, DAY_S, BERLIN)
         sums: Counter[str] = Counter()
         for row in queries.read_counts(connection, None, today, NAMES):
             sums[row.source] += row.count or 0
+        by_class = queries.read_total_counts(connection, None, today, NAMES, "item_class")
     assert {name: row.today for name, row in found.items()} == dict(sums)
+    assert lately.by_class == {row.name: row.count for row in by_class}
     assert (found["gate"].last_event_time, found["yard"].last_event_time) == (T0 + 500, None)
     assert (found["gate"].new_alerts, found["yard"].new_alerts) == (0, 1)
 

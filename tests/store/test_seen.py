@@ -72,6 +72,9 @@ CASES: dict[str, Callable[[Connection, Cameras, str], Any]] = {
     },
     "read_events": lambda c, cameras, _: queries.read_events(c, cameras, BETWEEN, BOTH, limit=99),
     "read_total_counts": lambda c, cameras, _: queries.read_total_counts(c, cameras, SPAN, BOTH, "source"),
+    "read_whole_counts": lambda c, cameras, _: queries.read_whole_counts(
+        c, cameras, SPAN, BOTH, "source", queries.read_total_counts(c, cameras, SPAN, BOTH, "source")
+    ),
     "read_event_counts": lambda c, cameras, _: queries.read_event_counts(c, cameras, SPAN, BOTH, ["source"]),
     "read_track_paths": lambda c, cameras, _: kept_ways.read_track_paths(c, cameras, BETWEEN, BOTH, 99),
     "read_event_names": lambda c, cameras, _: [

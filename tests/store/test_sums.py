@@ -97,6 +97,13 @@ def check_all(url: str, span: Span) -> None:
             by: queries.read_total_counts(connection, None, span, NAMES, by)
             for by in ("source", "item_class")
         }
+        wholes = {
+            by: (
+                queries.read_whole_counts(connection, None, span, NAMES, by, totals[by]),
+                queries.read_total_counts(connection, None, span.whole(), NAMES, by),
+            )
+            for by in totals
+        }
         watched = queries.read_watched(connection, None, span, NAMES)
         by = ("source", "kind", "place", "direction", "item_class")
         events = queries.read_event_counts(connection, None, span, NAMES, by)
@@ -115,6 +122,8 @@ def check_all(url: str, span: Span) -> None:
         assert {(row.name, row.bucket): row.count for row in by_name} == {
             key: None if None in numbers else sum(filter(None, numbers)) for key, numbers in sums.items()
         }
+    for of_buckets, at_once in wholes.values():
+        assert of_buckets == {row.name: row.count for row in at_once}
     seconds: Counter[tuple[str, float]] = Counter()
     dropped: Counter[tuple[str, float]] = Counter()
     for row in rows_of(url, "source_windows", "window_start", span):

@@ -1,7 +1,7 @@
 """Overview: every camera's live status, trouble first, with today's totals on top."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
@@ -42,7 +42,13 @@ from sightline.entities import CameraState, CameraStatus, EventKind, SourceWindo
 from sightline.store.read import queries
 from sightline.store.read.camera_now import CameraNow, read_now
 from sightline.store.read.coverage import Covered, KnownTime, known_until, read_known
-from sightline.store.read.queries import Programs, TotalCount, is_stale, read_total_counts
+from sightline.store.read.queries import (
+    Programs,
+    TotalCount,
+    is_stale,
+    read_total_counts,
+    read_whole_counts,
+)
 from sightline.store.read.readonly import Database
 from sightline.store.read.seen import Cameras
 from sightline.store.read.spans import Span
@@ -272,27 +278,27 @@ def read_totals(
     with database.reading() as connection:
         known = read_known(connection, _cameras, sources, at)  # first: what is written meanwhile is no gap
         # The day last: what comes meanwhile may not be in the hour alone.
+        classes = read_total_counts(connection, _cameras, hour, sources, "item_class")
         of_hour = (
-            read_total_counts(connection, _cameras, hour, sources, "item_class"),
+            classes,
             read_total_counts(connection, _cameras, hour, sources, "source"),
-            by_size(read_total_counts(connection, _cameras, hour.whole(), sources, "item_class")),
+            by_size(read_whole_counts(connection, _cameras, hour, sources, "item_class", classes)),
         )
         of_hour_watched = queries.read_watched(connection, _cameras, hour, sources)
-        by_class = by_size(read_total_counts(connection, _cameras, day, sources, "item_class"))
-        cameras = {row.source: row for row in read_now(connection, _cameras, sources, at, day.zone)}
+        lately = read_now(connection, _cameras, sources, at, day.zone)
         only = {"kind": [EventKind.CROSSING.value]}
         crossings = queries.read_event_counts(connection, _cameras, day, sources, FLOW, only)
         of_day_watched = queries.read_watched(connection, _cameras, day, sources)
     of_day_covers = cover_buckets(day, of_day_watched, sources, known, at)
     each = {name: cover_buckets(hour, of_hour_watched, [name], known, at) for name in sources}
     together = cover_buckets(hour, of_hour_watched, sources, known, at)
+    by_class, cameras = by_size(lately.by_class), {row.source: row for row in lately.cameras}
     return Totals(by_class, cameras, crossings, of_day_covers, hour, each, together, *of_hour)
 
 
-def by_size(rows: Iterable[TotalCount]) -> dict[str, int | None]:
-    """Totals of one bucket by name, the most first, since the first ones get a colour of their own."""
-    ordered = sorted(rows, key=lambda row: (-(row.count or 0), row.name))
-    return {row.name: row.count for row in ordered}
+def by_size(totals: Mapping[str, int | None]) -> dict[str, int | None]:
+    """Totals by name, the most first, since the first ones get a colour of their own."""
+    return dict(sorted(totals.items(), key=lambda item: (-(item[1] or 0), item[0])))
 
 
 def _tiles(rows: list[CameraRowView], today: Totals, viewer: Viewer) -> str:

@@ -1,6 +1,6 @@
 """What all cameras have seen lately, in a few queries and one step down an index for each of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 
@@ -9,8 +9,8 @@ from sqlalchemy import Connection, func
 
 from sightline.entities import AlertState
 from sightline.store import tables
-from sightline.store.read.queries import read_total_counts
-from sightline.store.read.seen import Cameras, seen
+from sightline.store.read.queries import added_up, read_counts
+from sightline.store.read.seen import Cameras, listed, seen
 from sightline.store.read.spans import Span
 from sightline.store.rollups import DAY_S
 
@@ -28,18 +28,28 @@ class CameraNow:
     new_alerts: int
 
 
+@dataclass(frozen=True, slots=True)
+class Lately:
+    """All of them; what they have counted today is counted once, for sums that agree."""
+
+    cameras: tuple[CameraNow, ...]
+    by_class: Mapping[str, int | None]  # distinct objects of each camera, today; None: not known
+
+
 def read_now(
     connection: Connection, cameras: Cameras, sources: Sequence[str], now: float, zone: tzinfo
-) -> list[CameraNow]:
-    """Each of the sources, in their order; the day is that of the zone."""
+) -> Lately:
+    """Of the sources, in their order; the day is that of the zone."""
     names, today = seen(cameras, sources), Span.over(now, now + 1e-3, DAY_S, zone)
-    counts = {row.name: row.count for row in read_total_counts(connection, None, today, names, "source")}
-    newest = sa.select(func.max(_EVENTS.event_time))
-    last = {name: connection.scalar(newest.where(_EVENTS.source == name)) for name in names}
+    counted = read_counts(connection, None, today, names)
+    counts, camera = added_up(counted, "source"), listed(names)
+    newest = sa.select(func.max(_EVENTS.event_time)).where(_EVENTS.source == camera.c.source)
+    query = sa.select(camera.c.source, newest.correlate(camera).scalar_subquery())
+    last = {name: time for name, time in connection.execute(query)}  # noqa: C416  rows are no pairs
     is_new = _ALERTS.state == AlertState.NEW.value, _ALERTS.source.in_(names)
     of_alerts = sa.select(_ALERTS.source, func.count()).where(*is_new).group_by(_ALERTS.source)
     alerts = {source: count for source, count in connection.execute(of_alerts)}  # noqa: C416  rows are no pairs
-    return [
+    lately = (
         CameraNow(
             source=name,
             today=counts.get(name, 0),
@@ -47,4 +57,6 @@ def read_now(
             new_alerts=alerts.get(name, 0),
         )
         for name in names
-    ]
+    )
+    by_class = {name: count for name, count in added_up(counted, "item_class").items() if count != 0}
+    return Lately(tuple(lately), by_class)

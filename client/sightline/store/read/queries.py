@@ -7,6 +7,7 @@ seconds. ``cameras`` are those that somebody may see, whichever ``sources`` are 
 from :meth:`sightline.store.read.readonly.Database.reading`.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields
@@ -21,7 +22,7 @@ from sightline.errors import StoreUnavailable
 from sightline.store import rollups, tables
 from sightline.store.lease import SCOPE, STANDBY, Program
 from sightline.store.read.readonly import Database, DatabaseState
-from sightline.store.read.seen import Cameras, is_seen, seen
+from sightline.store.read.seen import Cameras, is_seen, listed, seen
 from sightline.store.read.spans import Span as Span  # noqa: PLC0414  it has always been found here
 from sightline.store.read.sums import COUNTS, EVENTS, SECONDS, Parts, first_counts, sums_of, within
 
@@ -128,22 +129,26 @@ def read_latest_windows(
     connection: Connection, cameras: Cameras, sources: Iterable[str]
 ) -> dict[str, SourceWindow]:
     """The newest source window of each camera (the open one, while it is watched)."""
-    query = select(*_WINDOWS).order_by(_WINDOWS.window_start.desc()).limit(1)
-    latest = {}
-    for source in seen(cameras, sources):  # one step down the primary key for each: no scan
-        if (newest := connection.execute(query.where(_WINDOWS.source == source)).first()) is not None:
-            latest[source] = SourceWindow(**tables.with_epochs(newest._asdict()))
-    return latest
+    camera = listed(seen(cameras, sources))
+    own, other = _WINDOWS, tables.table_of(tables.SourceWindowRow).alias().c
+    # One step down the primary key for each: no scan.
+    newest = select(func.max(other.window_start)).where(other.source == camera.c.source).correlate(camera)
+    query = select(*own).where(own.source == camera.c.source, own.window_start == newest.scalar_subquery())
+    rows = connection.execute(query.order_by(_WINDOWS.source, _WINDOWS.window_end))
+    return {row.source: SourceWindow(**tables.with_epochs(row._asdict())) for row in rows}
 
 
 def read_first_windows(connection: Connection, cameras: Cameras, sources: Iterable[str]) -> dict[str, float]:
     """When each camera's first window began; to the hour, where it is gone."""
-    windows, hours = select(func.min(_WINDOWS.window_start)), select(func.min(_HOURLY.period_start))
-    hours = hours.where(_HOURLY.period_s == rollups.HOUR_S)
+    camera = listed(seen(cameras, sources))
+    windows = select(func.min(_WINDOWS.window_start)).where(_WINDOWS.source == camera.c.source)
+    hours = select(func.min(_HOURLY.period_start)).where(
+        _HOURLY.source == camera.c.source, _HOURLY.period_s == rollups.HOUR_S
+    )
+    firsts = (query.correlate(camera).scalar_subquery() for query in (windows, hours))
+    query = select(camera.c.source, *firsts)
     found = {}
-    for source in seen(cameras, sources):
-        window = connection.scalar(windows.where(_WINDOWS.source == source))
-        hour = connection.scalar(hours.where(_HOURLY.source == source))
+    for source, window, hour in connection.execute(query):
         gone = hour is not None and (
             window is None or hour.timestamp() <= window.timestamp() - rollups.HOUR_S
         )
@@ -185,6 +190,38 @@ def read_total_counts(
         for bucket, (name,), count, arrivals, _ in rows
         if count != 0
     ]
+
+
+def read_whole_counts(
+    connection: Connection,
+    cameras: Cameras,
+    span: Span,
+    sources: Sequence[str],
+    by: Literal["source", "item_class"],
+    buckets: Iterable[TotalCount],
+) -> dict[str, int | None]:
+    """The same of the whole span, by name, made of its buckets; None: not known."""
+    names, totals = seen(cameras, sources), Counter[str]()
+    for row in buckets:
+        if row.arrivals is None:  # the first windows' need not be known
+            whole = read_total_counts(connection, None, span.whole(), names, by)
+            return {row.name: row.count for row in whole}
+        totals[row.name] += row.arrivals
+    parts = Parts.of(connection, span.whole(), names, COUNTS)
+    found: dict[str, int | None] = {**totals}
+    for _, name, counted, arrived, _, lacking in first_counts(connection, span.whole(), names, parts, (by,)):
+        found[name] = None if lacking else int(totals[name] - arrived + counted)
+    return found
+
+
+def added_up(counts: Iterable[CountSum], by: Literal["source", "item_class"]) -> dict[str, int | None]:
+    """Sums by camera or class; None: one of them is not known."""
+    sums: dict[str, int | None] = {}
+    for row in counts:
+        name = row.source if by == "source" else row.item_class
+        known = sums.get(name, 0)
+        sums[name] = None if row.count is None or known is None else known + row.count
+    return sums
 
 
 def _counts(

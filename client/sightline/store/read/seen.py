@@ -18,3 +18,12 @@ def seen(cameras: Cameras, sources: Iterable[str]) -> list[str]:
 def is_seen(source: ColumnElement[Any], cameras: Cameras) -> ColumnElement[bool]:
     """That a column's camera may be seen."""
     return sa.true() if cameras is None else source.in_(cameras)
+
+
+def listed(sources: Iterable[str]) -> sa.CTE:
+    """Names of cameras as a table with the column ``source``, for one query about each of them."""
+    rows = [(source,) for source in sources]
+    name = sa.column("source", sa.String)
+    if not rows:
+        return sa.select(sa.literal("").label("source")).where(sa.false()).cte("listed_cameras")
+    return sa.values(name).data(rows).cte("listed_cameras")

@@ -20,6 +20,7 @@ from sqlalchemy.sql.base import ColumnCollection
 from sqlalchemy.sql.elements import UnaryExpression
 
 from sightline.store import rollups, tables
+from sightline.store.read.seen import listed
 from sightline.store.read.spans import Span
 from sightline.store.rollups import DAY_S, HOUR_S
 
@@ -295,7 +296,7 @@ def first_counts(
     (empty: all). Then come: sums of counts and of arrivals, how many arrivals are not known, and how many
     counts, as where windows overlap.
     """
-    cameras = sa.values(sa.column("source", sa.String)).data([(name,) for name in sources]).cte("of_cameras")
+    cameras = listed(sources)
     raw, rolled, turn = _COUNTS.c, _COUNT_ROLLUPS.c, parts.rows[0]
 
     def firsts(name: str, part: tuple[float, float], times: Callable[..., ColumnElement[Any]]) -> sa.CTE:
