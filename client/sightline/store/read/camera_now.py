@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func
 
 from sightline.entities import AlertState
 from sightline.store import tables
-from sightline.store.read.queries import added_up, read_counts
+from sightline.store.read.queries import read_total_counts
 from sightline.store.read.seen import Cameras, listed, seen
 from sightline.store.read.spans import Span
 from sightline.store.rollups import DAY_S
@@ -30,7 +30,7 @@ class CameraNow:
 
 @dataclass(frozen=True, slots=True)
 class Lately:
-    """All of them; what they have counted today is counted once, for sums that agree."""
+    """All of them, and what they have counted together."""
 
     cameras: tuple[CameraNow, ...]
     by_class: Mapping[str, int | None]  # distinct objects of each camera, today; None: not known
@@ -41,8 +41,11 @@ def read_now(
 ) -> Lately:
     """Of the sources, in their order; the day is that of the zone."""
     names, today = seen(cameras, sources), Span.over(now, now + 1e-3, DAY_S, zone)
-    counted = read_counts(connection, None, today, names)
-    counts, camera = added_up(counted, "source"), listed(names)
+    counts, by_class = (
+        {row.name: row.count for row in read_total_counts(connection, None, today, names, by)}
+        for by in ("source", "item_class")
+    )
+    camera = listed(names)
     newest = sa.select(func.max(_EVENTS.event_time)).where(_EVENTS.source == camera.c.source)
     query = sa.select(camera.c.source, newest.correlate(camera).scalar_subquery())
     last = {name: time for name, time in connection.execute(query)}  # noqa: C416  rows are no pairs
@@ -58,5 +61,4 @@ def read_now(
         )
         for name in names
     )
-    by_class = {name: count for name, count in added_up(counted, "item_class").items() if count != 0}
     return Lately(tuple(lately), by_class)

@@ -214,16 +214,6 @@ def read_whole_counts(
     return found
 
 
-def added_up(counts: Iterable[CountSum], by: Literal["source", "item_class"]) -> dict[str, int | None]:
-    """Sums by camera or class; None: one of them is not known."""
-    sums: dict[str, int | None] = {}
-    for row in counts:
-        name = row.source if by == "source" else row.item_class
-        known = sums.get(name, 0)
-        sums[name] = None if row.count is None or known is None else known + row.count
-    return sums
-
-
 def _counts(
     connection: Connection,
     span: Span,

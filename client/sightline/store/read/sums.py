@@ -225,13 +225,23 @@ def _of_rows(
     connection: Connection, span: Span, ledger: Ledger, parts: Parts, by: Sequence[str], asked: _Asked
 ) -> Select[Any]:
     """The same of windows or events, added up in each bucket."""
-    rows, bucket = ledger.rows(connection), _buckets(connection, span, parts.rows).c
+    rows, found = ledger.rows(connection), _cut(span, parts.rows)
     column = rows.selected_columns
-    time, part = column.start.element, within(column.start.element, *parts.rows)
-    number, names = bucket.number.label("bucket"), [column[name].label(name) for name in by]
+    time, names = column.start.element, [column[name].label(name) for name in by]
+    # The whole part as well: of rows in listed buckets Postgres guesses that they are everywhere.
+    part = within(time, *parts.rows)
+    if len(found) <= 1:  # which SQLite need not sort rows by
+        number = sa.literal(found[0][0] if found else 0).label("bucket")
+        query = rows.with_only_columns(number, *names, *_added_up(column, ledger, single=True))
+        in_time = {"source"}.isdisjoint(by) and ledger.is_aligned
+        source = _in_time(connection, column.source, asked) if in_time else column.source
+        # Without anything to group by there would be a row of no rows.
+        keys: Sequence[ColumnElement[Any]] = names or [column.source]
+        return query.where(*part, *asked.of(column, source)).group_by(*keys)
+    bucket = _buckets(connection, span, parts.rows).c
+    number = bucket.number.label("bucket")
     if not ledger.is_aligned or "source" in by:
         query = rows.with_only_columns(number, *names, *_added_up(column, ledger, single=True))
-        # The whole part as well: of rows in listed buckets Postgres guesses that they are everywhere.
         query = query.where(time >= bucket.low, time < bucket.high, *part, *asked.of(column))
         return query.group_by(bucket.number, *names)
     # Of windows that begin together all cameras first: few rows are left to look for their buckets.
@@ -243,16 +253,20 @@ def _of_rows(
     return query.where(moment.start >= bucket.low, moment.start < bucket.high).group_by(number, *names)
 
 
-def _buckets(connection: Connection, span: Span, part: tuple[float, float], of: str = "rows") -> sa.CTE:
-    """What of each bucket lies in a part of the span: number, low, high."""
+def _cut(span: Span, part: tuple[float, float]) -> list[tuple[int, float, float]]:
+    """What of each bucket lies in a part of the span: number, start, end."""
     start, end = part
-    found = [
+    return [
         (number, max(low, start), min(high, end))
         for number, (low, high) in enumerate(pairwise(span.edges))
-        if low < end and start < high
+        if low < end and start < high and start < end
     ]
-    columns = ("number", "low", "high")
-    return _listed(connection, f"buckets_of_{of}", found or [(0, start, start)], columns, ("low", "high"))
+
+
+def _buckets(connection: Connection, span: Span, part: tuple[float, float], of: str = "rows") -> sa.CTE:
+    """The same as a table: number, low, high."""
+    rows = _cut(span, part) or [(0, part[0], part[0])]
+    return _listed(connection, f"buckets_of_{of}", rows, ("number", "low", "high"), ("low", "high"))
 
 
 def _listed(
