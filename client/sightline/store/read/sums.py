@@ -236,8 +236,7 @@ def _of_rows(
         in_time = {"source"}.isdisjoint(by) and ledger.is_aligned
         source = _in_time(connection, column.source, asked) if in_time else column.source
         # Without anything to group by there would be a row of no rows.
-        keys: Sequence[ColumnElement[Any]] = names or [column.source]
-        return query.where(*part, *asked.of(column, source)).group_by(*keys)
+        return query.where(*part, *asked.of(column, source)).group_by(*names or (column.source,))
     bucket = _buckets(connection, span, parts.rows).c
     number = bucket.number.label("bucket")
     if not ledger.is_aligned or "source" in by:
