@@ -1,4 +1,4 @@
-"""Charts in which a gap is never a zero.
+"""Charts in which a gap is never a zero: specifications of Vega-Lite, as ``st.vega_lite_chart`` takes them.
 
 Time is drawn on a plain number axis (epoch seconds) with labels made here, so that the viewer's zone holds
 whatever the browser's is. Hatching is made of lines, since Vega has no patterns.
@@ -9,10 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from itertools import pairwise
+from typing import Any
 from zoneinfo import ZoneInfo
-
-import altair as alt
-import pandas as pd
 
 from console.grid import Bucket, Cover, runs
 from console.texts import WEEKDAYS, number, percent
@@ -33,17 +31,18 @@ LINE = ("x", "x2", "low", "high")
 BOX = (*LINE, "colour", "opacity")
 TIP = ("time", "UTC", "counts", "watched", "a week before")
 _RULE = ("x", "x2", "low", "colour", "width")
+Spec = dict[str, Any]  # of a chart, or a part of one, in Vega-Lite's words
 #: How the columns of a layer's rows are drawn; x and low are the chart's axes, all others its tooltip.
-_CHANNELS: dict[str, alt.SchemaBase] = {
-    "x2": alt.X2("x2"),
-    "high": alt.Y2("high"),
-    "colour": alt.Color("colour:N", scale=None),
-    "opacity": alt.Opacity("opacity:Q", scale=None),
-    "width": alt.StrokeWidth("width:Q", scale=None),
+_CHANNELS: Mapping[str, tuple[str, Spec]] = {
+    "x2": ("x2", {"field": "x2"}),
+    "high": ("y2", {"field": "high"}),
+    "colour": ("color", {"field": "colour", "type": "nominal", "scale": None}),
+    "opacity": ("opacity", {"field": "opacity", "type": "quantitative", "scale": None}),
+    "width": ("strokeWidth", {"field": "width", "type": "quantitative", "scale": None}),
 }
 _SAID = "said"  # a mark in words
-_RECT = alt.MarkDef("rect")
-_HATCHING = alt.MarkDef("rule", color=HATCH, strokeWidth=1, opacity=0.55)
+_RECT: Spec = {"type": "rect"}
+_HATCHING: Spec = {"type": "rule", "color": HATCH, "strokeWidth": 1, "opacity": 0.55}
 
 
 def time_ticks(span: Span, zone: ZoneInfo) -> dict[float, str]:
@@ -81,7 +80,7 @@ class Bars:
     chosen: float | None = None
 
 
-def count_chart(bars: Bars, *, height: int = 260, left_px: int = 28, picks: bool = False) -> alt.LayerChart:
+def count_chart(bars: Bars, *, height: int = 260, left_px: int = 28, picks: bool = False) -> Spec:
     """Stacked bars of counts by bucket, with what was not watched hatched behind them.
 
     A line at zero stands wherever something was watched: grey if all of it was, amber if a part was. With
@@ -108,34 +107,31 @@ def count_chart(bars: Bars, *, height: int = 260, left_px: int = 28, picks: bool
     weeks = [
         (start, ends[start], count, BEFORE, 2.0) for start, count in bars.before.items() if start in ends
     ]
-    axis = alt.Axis(
-        aria=False,
-        title=None,
-        tickMinStep=1,
-        tickCount=4,
-        format="~s" if top >= 10_000 else "d",
-        gridOpacity=0.5,
-        minExtent=left_px,
-        maxExtent=left_px,
-    )
-    axes = (
-        _x(span, bars.zone),
-        alt.Y("low:Q", scale=alt.Scale(domain=[0, limit], nice=False), axis=axis),
-    )
+    counts_axis = {
+        "tickMinStep": 1,
+        "tickCount": 4,
+        "format": "~s" if top >= 10_000 else "d",
+        "gridOpacity": 0.5,
+        "minExtent": left_px,
+        "maxExtent": left_px,
+    }
+    axes = _x(span, bars.zone), _axis("low", {"domain": [0, limit]}, counts_axis)
     mark_rows = [(at, 0, limit, what) for at, what in bars.marks]
-    tip = _layer(alt.MarkDef("rect", opacity=0), tips, (*LINE, *TIP), axes)
+    tip = _layer({"type": "rect", "opacity": 0}, tips, (*LINE, *TIP), axes)
     if picks:
-        tip = tip.add_params(alt.selection_point(name=PICK, fields=["x"], on="click", toggle=False))
+        choice = {"type": "point", "fields": ["x"], "on": "click", "toggle": False}
+        tip["params"] = [{"name": PICK, "select": choice}]
+    mark = {"type": "rule", "color": MARK, "strokeWidth": 2}
     layers = [
         _layer(_RECT, bands, BOX, axes),
         _layer(_HATCHING, hatching, LINE, axes),
         _layer(_RECT, boxes, BOX, axes),
-        _layer(alt.MarkDef("rule", clip=False), zeros, _RULE, axes),
-        _layer(alt.MarkDef("rule", strokeDash=[5, 3]), weeks, _RULE, axes),
+        _layer({"type": "rule", "clip": False}, zeros, _RULE, axes),
+        _layer({"type": "rule", "strokeDash": [5, 3]}, weeks, _RULE, axes),
         tip,
-        _layer(alt.MarkDef("rule", color=MARK, strokeWidth=2), mark_rows, ("x", "low", "high", "what"), axes),
+        _layer(mark, mark_rows, ("x", "low", "high", "what"), axes),
     ]
-    return alt.LayerChart(layer=layers).properties(height=height)
+    return {"height": height, "layer": layers}
 
 
 def _boxes_and_tips(bars: Bars, limit: float) -> tuple[list[tuple[object, ...]], list[tuple[object, ...]]]:
@@ -161,7 +157,7 @@ def _boxes_and_tips(bars: Bars, limit: float) -> tuple[list[tuple[object, ...]],
     return boxes, tips
 
 
-def heat_chart(cells: Sequence[HeatCell]) -> alt.LayerChart:
+def heat_chart(cells: Sequence[HeatCell]) -> Spec:
     """Weekdays and hours: the stronger, the more in an hour that one camera watched; hatched: none was."""
     top = max((cell.per_hour or 0.0 for cell in cells), default=0.0) or 1.0
     rows, lines = [], []
@@ -174,19 +170,16 @@ def heat_chart(cells: Sequence[HeatCell]) -> alt.LayerChart:
         else:
             told = f"{cell.per_hour:.1f}", f"{number(cell.count)} in {cell.watched_h:.1f} h"
             rows.append((x, x + 1, low, low + 1, HEAT, 0.06 + 0.94 * cell.per_hour / top, name, *told))
-    hours = alt.Axis(
-        aria=False, title=None, values=list(range(0, 24, 3)), labelExpr="datum.value + ':00'", grid=False
-    )
-    x_axis = alt.X("x:Q", scale=alt.Scale(domain=[0, 24], nice=False), axis=hours)
-    axes = x_axis, _rows_of([day[:3] for day in WEEKDAYS])
-    box = alt.MarkDef("rect", stroke=HATCH, strokeWidth=0.3)
+    hours = {"values": list(range(0, 24, 3)), "labelExpr": "datum.value + ':00'", "grid": False}
+    axes = _axis("x", {"domain": [0, 24]}, hours), _rows_of([day[:3] for day in WEEKDAYS])
+    box = {"type": "rect", "stroke": HATCH, "strokeWidth": 0.3}
     cells_drawn = _layer(box, rows, (*BOX, "time", "objects an hour", "counted"), axes)
-    return alt.LayerChart(layer=[cells_drawn, _layer(_HATCHING, lines, LINE, axes)]).properties(height=230)
+    return {"height": 230, "layer": [cells_drawn, _layer(_HATCHING, lines, LINE, axes)]}
 
 
 def coverage_chart(
     covers: Mapping[str, Sequence[Bucket]], span: Span, zone: ZoneInfo, *, row_px: int = 17
-) -> alt.LayerChart:
+) -> Spec:
     """One row a camera: watched, partly, not watched."""
     names = list(covers)
     looks = {Cover.NOT: (HATCH, 0.14), Cover.PARTLY: (PART, 0.75), Cover.WATCHED: (WATCHED, 0.75)}
@@ -205,8 +198,8 @@ def coverage_chart(
                 hatching += hatch(start, end, span, high, low, slope=0.012)
     axes = _x(span, zone), _rows_of(names)
     rows = _layer(_RECT, boxes, (*BOX, "camera", "cover", "from", "to", "UTC"), axes)
-    chart = alt.LayerChart(layer=[rows, _layer(_HATCHING, hatching, LINE, axes)])
-    return chart.properties(height=row_px * len(names) + AXIS_PX)
+    layers = [rows, _layer(_HATCHING, hatching, LINE, axes)]
+    return {"height": row_px * len(names) + AXIS_PX, "layer": layers}
 
 
 def hatch(
@@ -232,25 +225,26 @@ def hatch(
 
 
 def _layer(
-    mark: alt.MarkDef, rows: Sequence[Sequence[object]], columns: Sequence[str], axes: tuple[alt.X, alt.Y]
-) -> alt.Chart:
+    mark: Spec, rows: Sequence[Sequence[object]], columns: Sequence[str], axes: tuple[Spec, Spec]
+) -> Spec:
     """A mark for each row, drawn as its columns say.
 
     What a tooltip tells is told to screen readers, too, without the numbers of the axes; the axes and the
     other marks, such as the lines of a hatching, are not there for them.
     """
-    numbers = [name for name in columns if name in {"x", "low", *_CHANNELS} - {"colour"}]
-    frame = pd.DataFrame(rows, columns=list(columns)).astype(dict.fromkeys(numbers, float))  # also if empty
-    channels = [_CHANNELS[name] for name in columns if name in _CHANNELS]
+    values = [dict(zip(columns, row, strict=True)) for row in rows]
     told = [name for name in columns if name not in {"x", "low", *_CHANNELS}]
+    x, y = axes
+    encoding: Spec = {"x": x, "y": y, **dict(_CHANNELS[name] for name in columns if name in _CHANNELS)}
+    if told:
+        encoding["tooltip"] = [{"field": name, "type": "nominal"} for name in told]
     if rows and told:
-        frame[_SAID] = [_said(dict(zip(columns, row, strict=True)), told) for row in rows]
-        channels.append(alt.Description(f"{_SAID}:N"))
+        values = [{**row, _SAID: _said(row, told)} for row in values]
+        encoding["description"] = {"field": _SAID, "type": "nominal"}
     else:
-        mark = alt.MarkDef(**{**mark.to_dict(), "aria": False})
-    tooltip = [f"{name}:N" for name in told] or alt.Undefined
-    chart: alt.Chart = alt.Chart(frame, mark=mark).encode(*axes, *channels, tooltip=tooltip)
-    return chart
+        mark = {**mark, "aria": False}
+    # Rows that stand in a layer are sent as they are; Streamlit would turn those of a whole chart into Arrow.
+    return {"data": {"values": values}, "mark": mark, "encoding": encoding}
 
 
 def _said(row: Mapping[str, object], names: Sequence[str]) -> str:
@@ -258,38 +252,40 @@ def _said(row: Mapping[str, object], names: Sequence[str]) -> str:
     return "; ".join(f"{name}: {row[name]}" for name in names if name != "UTC" and row[name])
 
 
-def _x(span: Span, zone: ZoneInfo) -> alt.X:
+def _x(span: Span, zone: ZoneInfo) -> Spec:
     ticks = time_ticks(span, zone)
     labels = json.dumps({f"{at:.0f}": label for at, label in ticks.items()})
-    axis = alt.Axis(
-        aria=False,
-        values=list(ticks),
-        labelExpr=f"({labels})[format(datum.value, '.0f')]",
-        title=None,
-        grid=False,
-        labelOverlap="greedy",
-        labelFlush=True,
-        labelPadding=6,
-    )
-    return alt.X("x:Q", scale=alt.Scale(domain=[span.start, span.end], nice=False, zero=False), axis=axis)
+    axis = {
+        "values": list(ticks),
+        "labelExpr": f"({labels})[format(datum.value, '.0f')]",
+        "grid": False,
+        "labelOverlap": "greedy",
+        "labelFlush": True,
+        "labelPadding": 6,
+    }
+    return _axis("x", {"domain": [span.start, span.end], "zero": False}, axis)
 
 
-def _rows_of(names: Sequence[str]) -> alt.Y:
+def _rows_of(names: Sequence[str]) -> Spec:
     """A row for each name, the first on top."""
-    axis = alt.Axis(
-        aria=False,
-        values=[index + 0.5 for index in range(len(names))],
-        labelExpr=f"{json.dumps(names)}[floor(datum.value)]",
-        title=None,
-        grid=False,
-        ticks=False,
-        domain=False,
-        labelLimit=LEFT_PX - 8,
-        minExtent=LEFT_PX,
-        maxExtent=LEFT_PX,
-        labelOverlap=False,
-    )
-    return alt.Y("low:Q", scale=alt.Scale(domain=[0, len(names)], reverse=True, nice=False), axis=axis)
+    axis = {
+        "values": [index + 0.5 for index in range(len(names))],
+        "labelExpr": f"{json.dumps(names)}[floor(datum.value)]",
+        "grid": False,
+        "ticks": False,
+        "domain": False,
+        "labelLimit": LEFT_PX - 8,
+        "minExtent": LEFT_PX,
+        "maxExtent": LEFT_PX,
+        "labelOverlap": False,
+    }
+    return _axis("low", {"domain": [0, len(names)], "reverse": True}, axis)
+
+
+def _axis(column: str, scale: Spec, axis: Spec) -> Spec:
+    """An axis that ends where its domain does, has no title, and is not read out."""
+    whole_scale, own_axis = {**scale, "nice": False}, {**axis, "aria": False, "title": None}
+    return {"field": column, "type": "quantitative", "scale": whole_scale, "axis": own_axis}
 
 
 def _moment(value: float, zone: tzinfo, form: str = "%-d %b %H:%M") -> str:

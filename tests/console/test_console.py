@@ -577,14 +577,10 @@ def test_what_is_not_written_yet_is_no_gap_on_any_page(
         assert [row["coverage"] for row in read_rows(connection, choice, T0 + 90)] == [1.0, 1.0]
 
 
-def layers(chart: Any) -> dict[str, list[dict[str, Any]]]:
+def layers(chart: charts.Spec) -> dict[str, list[dict[str, Any]]]:
     """The rows drawn in each layer."""
-    spec = chart.to_dict()
     names = ("bands", "hatch", "bars", "baseline", "before", "tips", "marks")
-    return {
-        name: spec["datasets"][layer["data"]["name"]]
-        for name, layer in zip(names, spec["layer"], strict=True)
-    }
+    return {name: layer["data"]["values"] for name, layer in zip(names, chart["layer"], strict=True)}
 
 
 def test_screen_readers_hear_of_each_bar_and_of_nothing_that_is_drawn_around_it() -> None:
@@ -594,12 +590,11 @@ def test_screen_readers_hear_of_each_bar_and_of_nothing_that_is_drawn_around_it(
     cells = [HeatCell(0, 9, 12, 4.0), HeatCell(0, 10, 0, 0.0)]
     heard = []
     for chart in (charts.count_chart(bars), charts.heat_chart(cells)):
-        spec = chart.to_dict()
-        for layer in spec["layer"]:
+        for layer in chart["layer"]:
             axes = [layer["encoding"][axis]["axis"]["aria"] for axis in ("x", "y")]
             assert axes == [False, False], "they count the seconds"
             if layer["mark"].get("aria", True):
-                heard += [row["said"] for row in spec["datasets"][layer["data"]["name"]]]
+                heard += [row["said"] for row in layer["data"]["values"]]
     assert heard == [
         "time: 20 Nov 13:00 to 20 Nov 13:01; counts: car 3; watched: watched, 100 %; "
         "a week before: not known",
@@ -633,7 +628,9 @@ def test_an_empty_chart_can_be_drawn() -> None:
     span = Span.over(T0, T0 + 240, 60)
     buckets = grid.cover_buckets(span, rows(60, 60, 60, 60), ["gate"], known(T0 + 1000), T0 + 1000)
     assert layers(charts.count_chart(Bars(span, BERLIN, buckets, {}, {})))["bands"] == []
-    charts.coverage_chart({"gate": buckets}, span, BERLIN).to_dict()
+    drawn, hatched = charts.coverage_chart({"gate": buckets}, span, BERLIN)["layer"]
+    assert [row["cover"] for row in drawn["data"]["values"]] == ["watched"]
+    assert hatched["data"]["values"] == []
 
 
 def test_time_labels_are_the_zones() -> None:

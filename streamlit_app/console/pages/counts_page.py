@@ -300,7 +300,7 @@ def _show_together(viewer: Viewer, choice: CountChoice, figures: Figures, before
         chosen=chosen if chosen in span.edges[:-1] else None,
     )
     chart = count_chart(bars, height=330, left_px=LEFT_PX, picks=True)
-    st.altair_chart(
+    st.vega_lite_chart(
         chart,
         key="bar_chart",
         on_select=_pick,
@@ -347,7 +347,7 @@ def _show_coverage(viewer: Viewer, choice: CountChoice, figures: Figures) -> Non
     st.html(theme.heading("Watched", note))
     if shown:
         chart = coverage_chart(shown, choice.span, viewer.zone)
-        st.altair_chart(chart, key="counts_coverage", alt="What each camera watched; a table follows")
+        st.vega_lite_chart(chart, key="counts_coverage", alt="What each camera watched; a table follows")
     body: list[theme.Row] = []
     for name, buckets in covers.items():
         gap = uncovered_share(buckets)
@@ -387,7 +387,8 @@ def _show_panels(viewer: Viewer, connection: Connection, choice: CountChoice, fi
         own_colours = {row: colours[row] for row in names if row in colours} or theme.colours(names)
         bars = Bars(choice.span, viewer.zone, figures.covers[name], series, own_colours)
         chart = count_chart(bars, height=120, left_px=LEFT_PX)
-        st.altair_chart(chart, key=f"counts_panel_{name}", alt=f"Counts of {name} over time; a table follows")
+        told = f"Counts of {name} over time; a table follows"
+        st.vega_lite_chart(chart, key=f"counts_panel_{name}", alt=told)
         theme.figures_table(f"counts_{name}", choice.span, figures.covers[name], series, names, viewer)
     hidden = len(choice.sources) - MAX_PANELS
     if hidden > 0:
@@ -410,7 +411,7 @@ def _show_heat_map(viewer: Viewer, connection: Connection, choice: CountChoice) 
         remedy = "An hour is shown here once it is over. Or choose a longer range."
         theme.state("Nothing was watched in this range.", remedy, icon="search_off")
         return
-    st.altair_chart(
+    st.vega_lite_chart(
         heat_chart(cells), key="counts_heat", alt="Objects an hour by weekday and hour; a table follows"
     )
     note = "Distinct objects in an hour that one camera watched: the stronger the colour, the more."

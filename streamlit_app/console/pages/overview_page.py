@@ -187,7 +187,7 @@ def _show_hour(viewer: Viewer, today: Totals, sources: Sequence[str], step_s: in
     st.html(theme.heading("Last hour", f"{which}, per {step_name(step_s)}"))
     st.html(theme.legend(list(today.hour_totals.items()), colours, today.hour_together))
     chart = count_chart(Bars(today.hour, viewer.zone, today.hour_together, series, colours), height=210)
-    st.altair_chart(chart, key="hour_chart", alt="Counts of the last hour")
+    st.vega_lite_chart(chart, key="hour_chart", alt="Counts of the last hour")
     theme.figures_table("hour", today.hour, today.hour_together, series, list(today.hour_totals), viewer)
 
 
