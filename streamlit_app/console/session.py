@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 from datetime import time as clock_time
+from functools import cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 import streamlit as st
@@ -24,9 +25,10 @@ def open_database(url: str) -> Database:
     return Database(url)
 
 
-@st.cache_data(show_spinner=False)
-def _all_zones() -> list[str]:
-    return sorted(available_timezones() - {"localtime"})
+@cache
+def _all_zones() -> tuple[str, ...]:
+    """Hundreds of files are looked at for them."""
+    return tuple(sorted(available_timezones() - {"localtime"}))
 
 
 def choose_viewer(person: Person, api: Api, options: ConsoleOptions) -> Viewer:

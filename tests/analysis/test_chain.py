@@ -12,7 +12,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sightline.analysis.chain import SKIPPED_IDS, CameraAnalysis, frame_at
@@ -352,6 +352,7 @@ def test_a_part_of_a_state_that_cannot_be_used_begins_anew(
 
 @settings(max_examples=150, deadline=None)
 @given(found=st.lists(damages, min_size=1, max_size=3))
+@example(found=[("windows", [5, 0, 3], "x")])  # a track that lives is of another class there
 def test_a_damaged_state_ends_no_camera_and_lowers_no_count(found: list[Damage]) -> None:
     places = {"zones": {"left": LEFT}, "lines": {"middle": Line(points=((0.5, 0.2), (0.5, 0.95)))}}
     database, analysis = Database(), camera(**places)

@@ -187,7 +187,8 @@ class CountMemory:
                     window.settled[item_class][0] -= 1
                     window.ids.add(track_id)
                     track = self.tracks.setdefault(track_id, CountedTrack(item_class, True, 0.0))
-                    track.confirmed = track.arrived = True
+                    # Whatever the state said: it is counted where the row's count has just lost it.
+                    track.item_class, track.confirmed, track.arrived = item_class, True, True
         return lost
 
     def _knows_as_much(self, window: OpenWindow, stored: OpenWindow) -> bool:
