@@ -214,7 +214,7 @@ MANY = f"a: &a {in_braces({f'k{i}': '1' for i in range(3000)})}\nb:\n" + "- {<<:
         ("".join(f"unknown{i}: 1\n" for i in range(5000)), "4900 more mistakes"),
         ("count: {window_s: " + "9" * 2900 + "}\n", "count.window_s"),
         ("stream: {fps: " + "9" * 2900 + "}\n", "stream.fps"),
-        ("stream: {max_clock_skew_s: .nan}\n", "finite number"),
+        ("stream: {max_clock_skew_s: .nan}\n", "is infinite or not a number"),
         ("a: x" + "x" * 4000, ":1: has a text of more than"),
         ("a: !!bool x\n", ":1: has a value that YAML cannot read"),
         ('a:\n- "\\0"\n', ":2: has a line break or control character"),
