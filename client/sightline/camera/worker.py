@@ -6,6 +6,7 @@ while somebody watches, one that draws and one that sends pictures.
 A worker whose supervisor has died sees the pipe end, and ends.
 """
 
+import gc
 import logging
 import os
 import signal
@@ -50,6 +51,10 @@ from sightline.video.source import Source
 log = logging.getLogger(__name__)
 
 REPORT_EVERY_S = 1.0
+#: A frame of PyAV whose side data were looked at, as each key picture's are, holds itself. Python looks for
+#: such garbage when there are many objects, however large they are. A look takes milliseconds, as what was
+#: imported is frozen.
+COLLECT_EVERY_S = 5.0
 #: Between two checkpoints of events of one camera, on average; after a quiet second five may go at once.
 EVENT_EVERY_S, EVENT_BURST_S = 0.2, 0.8
 STEP_S = 0.25  # longest wait: features tick, and reports are on time
@@ -123,7 +128,7 @@ class Worker:
     def run(self) -> None:
         """Work until told to stop."""
         threading.Thread(target=self._listen, name="supervisor", daemon=True).start()
-        next_tick_s = next_report_s = 0.0
+        next_tick_s = next_report_s = next_collection_s = 0.0
         while self._stop_by_s is None or (self._places and time.monotonic() < self._stop_by_s):
             self._take_messages()
             now = time.monotonic()
@@ -133,6 +138,9 @@ class Worker:
             if now >= next_report_s:
                 next_report_s = now + REPORT_EVERY_S
                 self._report_all()
+            if now >= next_collection_s:
+                next_collection_s = now + COLLECT_EVERY_S
+                gc.collect()
             self._serve()
             self._move_places()
             self._parts.bell.wait(self._wait_s())
