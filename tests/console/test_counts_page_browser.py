@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -112,19 +113,23 @@ def test_from_a_bar_to_its_events_and_their_clips(browser: Any, site: ConsoleSit
     choose_range(browser, "6 h")
     press(browser, "Direction", 0)
     until(lambda: "car-park · door · forward" in text_of(browser), 30)
-    time.sleep(1.0)  # drawn anew: another chart would be pressed
     # The column of the bar is pressed where its rectangle lies, whatever its height.
+    from selenium.common.exceptions import StaleElementReferenceException
     from selenium.webdriver import ActionChains
 
-    chart = elements(browser, CHART)[0]
-    columns = [
-        box
-        for box in chart.find_elements("css selector", "path[aria-label]")
-        if "forward" in (box.get_attribute("aria-label") or "")
-    ]
-    assert columns, "the columns say their numbers"
-    ActionChains(browser).move_to_element(columns[-1]).click().perform()
-    until(lambda: elements(browser, ".queue .row"), 30)
+    def shows_events() -> bool:
+        """Pressed again where the chart was drawn anew just then, and another one was pressed."""
+        with suppress(StaleElementReferenceException, IndexError):
+            chart = elements(browser, CHART)[0]
+            columns = [
+                box
+                for box in chart.find_elements("css selector", "path[aria-label]")
+                if "forward" in (box.get_attribute("aria-label") or "")
+            ]
+            ActionChains(browser).move_to_element(columns[-1]).click().perform()
+        return bool(elements(browser, ".queue .row"))
+
+    until(shows_events, 60, every_s=5.0)
     until(lambda: "Person crossed door" in elements(browser, ".queue .row")[0].text, 20)
     shot(browser, "counts-behind-a-bar")
     rows = [row for row in elements(browser, ".queue .row") if "clip" in row.text.splitlines()[-1:]]
