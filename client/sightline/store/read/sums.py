@@ -225,47 +225,44 @@ def _of_rows(
     connection: Connection, span: Span, ledger: Ledger, parts: Parts, by: Sequence[str], asked: _Asked
 ) -> Select[Any]:
     """The same of windows or events, added up in each bucket."""
-    rows, found = ledger.rows(connection), _cut(span, parts.rows)
+    rows, cut = ledger.rows(connection), _cut(span, parts.rows)
     column = rows.selected_columns
     time, names = column.start.element, [column[name].label(name) for name in by]
+    by_moment = ledger.is_aligned and "source" not in by
+    source = _in_time(connection, column.source, asked) if by_moment else column.source
     # The whole part as well: of rows in listed buckets Postgres guesses that they are everywhere.
-    part = within(time, *parts.rows)
-    if len(found) <= 1:  # which SQLite need not sort rows by
-        number = sa.literal(found[0][0] if found else 0).label("bucket")
-        query = rows.with_only_columns(number, *names, *_added_up(column, ledger, single=True))
-        in_time = {"source"}.isdisjoint(by) and ledger.is_aligned
-        source = _in_time(connection, column.source, asked) if in_time else column.source
+    rows = rows.where(*within(time, *parts.rows), *asked.of(column, source))
+    sums = _added_up(column, ledger, single=True)
+    if len(cut) == 1:  # SQLite need not sort by it
+        query = rows.with_only_columns(sa.literal(cut[0][0]).label("bucket"), *names, *sums)
         # Without anything to group by there would be a row of no rows.
-        return query.where(*part, *asked.of(column, source)).group_by(*names or (column.source,))
-    bucket = _buckets(connection, span, parts.rows).c
+        return query.group_by(*names or (column.source,))
+    bucket = _buckets(connection, cut, "rows").c
     number = bucket.number.label("bucket")
-    if not ledger.is_aligned or "source" in by:
-        query = rows.with_only_columns(number, *names, *_added_up(column, ledger, single=True))
-        query = query.where(time >= bucket.low, time < bucket.high, *part, *asked.of(column))
-        return query.group_by(bucket.number, *names)
+    if not by_moment:
+        query = rows.with_only_columns(number, *names, *sums)
+        return query.where(time >= bucket.low, time < bucket.high).group_by(bucket.number, *names)
     # Of windows that begin together all cameras first: few rows are left to look for their buckets.
-    query = rows.with_only_columns(column.start, *names, *_added_up(column, ledger, single=True))
-    query = query.where(*part, *asked.of(column, _in_time(connection, column.source, asked)))
-    moment = query.group_by(time, *names).subquery().c
+    moment = rows.with_only_columns(column.start, *names, *sums).group_by(time, *names).subquery().c
     names = [moment[name].label(name) for name in by]
     query = select(number, *names, *_added_up(moment, ledger, single=False))
     return query.where(moment.start >= bucket.low, moment.start < bucket.high).group_by(number, *names)
 
 
 def _cut(span: Span, part: tuple[float, float]) -> list[tuple[int, float, float]]:
-    """What of each bucket lies in a part of the span: number, start, end."""
+    """What of each bucket lies in a part of the span: number, start, end; of an empty part an empty one."""
     start, end = part
-    return [
+    found = [
         (number, max(low, start), min(high, end))
         for number, (low, high) in enumerate(pairwise(span.edges))
-        if low < end and start < high and start < end
+        if low < end and start < high
     ]
+    return found or [(0, start, start)]
 
 
-def _buckets(connection: Connection, span: Span, part: tuple[float, float], of: str = "rows") -> sa.CTE:
+def _buckets(connection: Connection, cut: Sequence[tuple[int, float, float]], of: str) -> sa.CTE:
     """The same as a table: number, low, high."""
-    rows = _cut(span, part) or [(0, part[0], part[0])]
-    return _listed(connection, f"buckets_of_{of}", rows, ("number", "low", "high"), ("low", "high"))
+    return _listed(connection, f"buckets_of_{of}", cut, ("number", "low", "high"), ("low", "high"))
 
 
 def _listed(
@@ -313,7 +310,7 @@ def first_counts(
     raw, rolled, turn = _COUNTS.c, _COUNT_ROLLUPS.c, parts.rows[0]
 
     def firsts(name: str, part: tuple[float, float], times: Callable[..., ColumnElement[Any]]) -> sa.CTE:
-        buckets = _buckets(connection, span, part, name)
+        buckets = _buckets(connection, _cut(span, part), name)
         start = times(buckets).label("start")
         length: sa.Label[int] = sa.literal_column(f"{HOUR_S}", sa.Integer).label("period_s")
         query = select(buckets.c.number.label("bucket"), cameras.c.source, start, length)
