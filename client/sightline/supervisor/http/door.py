@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
@@ -246,13 +246,16 @@ async def _body_of(endpoint: Endpoint, request: Request) -> Any:
     """The JSON that is sent, or a text of another type; {} where nothing is.
 
     Raises:
-        HTTPException: it is too large, or of another type than the endpoint takes.
+        HTTPException: it is too large, of another type than the endpoint takes, or does not wholly come.
     """
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > endpoint.max_body:
-            raise HTTPException(413, f"at most {endpoint.max_body} bytes are taken")
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > endpoint.max_body:
+                raise HTTPException(413, f"at most {endpoint.max_body} bytes are taken")
+    except ClientDisconnect as error:  # nobody reads the answer; it is no fault of ours to be logged
+        raise HTTPException(400, "its body did not wholly come") from error
     if not body:
         return {}
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != endpoint.sent:

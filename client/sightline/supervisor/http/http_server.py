@@ -147,27 +147,31 @@ class BoundedSocket(WebSocketsSansIOProtocol):
 
 
 class _Listener(socket.socket):
-    """Accepts connections; those whose TLS handshake does not end are few, whoever makes them.
+    """Accepts connections; those whose protocol has not begun are few, whoever makes them.
 
-    asyncio tells nobody of a connection before that, and waits a minute for it.
+    asyncio tells nobody of a connection before its TLS handshake has ended, for which it waits a minute, nor
+    before it has accepted all others that had come by then.
     """
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._waiting: list[socket.socket] = []
+        self._waiting: list[tuple[socket.socket, str]] = []  # with the address from which it comes
         self.served: Callable[[], set[int]] = set  # descriptors of connections that have come further
 
     def accept(self) -> tuple[socket.socket, Any]:
-        """Take a connection; over :data:`MAX_HANDSHAKES` it takes the place of the oldest."""
+        """Take one; over :data:`MAX_HANDSHAKES` the oldest of whichever address has most gives way."""
         connection, address = super().accept()
-        self._waiting.append(connection)
+        self._waiting.append((connection, str(address[0])))
         if len(self._waiting) > MAX_HANDSHAKES:
-            served = self.served()
-            still = (waiting for waiting in self._waiting if waiting.fileno() not in {-1, *served})
-            self._waiting = list(still)
-            for oldest in self._waiting[:-MAX_HANDSHAKES]:
+            begun = {-1, *self.served()}
+            self._waiting = [waiting for waiting in self._waiting if waiting[0].fileno() not in begun]
+            held = Counter(host for _, host in self._waiting)
+            while len(self._waiting) > MAX_HANDSHAKES:
+                oldest = max(self._waiting, key=lambda waiting: held[waiting[1]])
+                self._waiting.remove(oldest)
+                held[oldest[1]] -= 1
                 with suppress(OSError):
-                    oldest.shutdown(socket.SHUT_RDWR)
+                    oldest[0].shutdown(socket.SHUT_RDWR)
         return connection, address
 
 
