@@ -37,7 +37,9 @@ def test_no_file_however_broken_makes_the_program_deaf(tmp_path: Path) -> None:
             until(lambda before=before: last_change(system).get("time", before) != before)
             assert last_change(system)["outcome"] == "refused"
         path.mkdir()  # an error that nobody has thought of
+        before = last_change(system)["time"]
         system.reload()
+        until(lambda: last_change(system).get("time", before) != before)
         path.rmdir()
         system.options = {**system.options, "log_level": "debug", "cameras_per_worker": 3}
         system.write_config(cameras)
