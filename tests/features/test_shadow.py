@@ -466,7 +466,8 @@ def test_a_planted_regression_is_rejected_and_a_good_candidate_is_promoted(
     )  # fmt: skip
     with system:
         assert system.wait(120) == 0, system.log()
-    assert system.counts("bad") == system.counts("good"), "the live path is as without a shadow"
+    truth = {"person": 11, "car": 5}
+    assert system.arrivals("bad") == system.arrivals("good") == truth, "the live path is as without a shadow"
     rule = ["--episodes", "6", "--objects", "12", "--reject-episodes", "6", "--min-count", "5"]
     where = ["--folder", str(tmp_path / "shadow"), "--repository", str(repository), "--url", server.grpc_url]
 

@@ -172,11 +172,18 @@ class System:
             engine.dispose()
 
     def counts(self, source: str) -> dict[str, int]:
-        """Counts of a source by class, added over its windows."""
+        """Counts of a source by class, added over its windows: who is seen in two counts twice."""
+        return self._added("count", source)
+
+    def arrivals(self, source: str) -> dict[str, int]:
+        """By class, how many came to a source: each once, however the windows fall."""
+        return self._added("arrivals", source)
+
+    def _added(self, figure: str, source: str) -> dict[str, int]:
         found: dict[str, int] = {}
         for row in self.rows("count_windows"):
             if row["source"] == source:
-                found[row["item_class"]] = found.get(row["item_class"], 0) + row["count"]
+                found[row["item_class"]] = found.get(row["item_class"], 0) + row[figure]
         return {name: count for name, count in found.items() if count}
 
     def events(self, source: str) -> list[dict[str, Any]]:

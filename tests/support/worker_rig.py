@@ -159,7 +159,7 @@ class Rig:
         self, name: str, play: Any = live, *, resume: Any = None, until_end: bool = False, **groups: Any
     ) -> None:
         self.plays[name] = play
-        self.send(AddCamera(CameraSpec(camera(name, **groups), resume or {}, until_end)))
+        self.send(AddCamera(CameraSpec(camera(name, **groups), resume or {}, "a run" if until_end else "")))
 
     def send(self, message: Message) -> None:
         self.ends.send(message)

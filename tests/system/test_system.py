@@ -16,7 +16,7 @@ from sightline.entities import STAGES
 from sightline.serving.server import TritonServer
 from sightline.simulation.rtsp_server import RtspServer, free_port, player
 from support.system import System, leftovers
-from support.toy import BLUE, Passage, write_clip
+from support.toy import BLUE, RED, Passage, write_clip
 from support.waiting import until
 
 pytestmark = [pytest.mark.triton, pytest.mark.rtsp]
@@ -171,6 +171,34 @@ def test_killed_workers_come_back_and_nothing_is_counted_twice(
         assert system.counts("other") == {"person": 1}
         for name in cameras:  # one visit through all of it
             assert [event["kind"] for event in system.events(name)] == ["enter", "loiter"]
+    assert leftovers() == []
+
+
+@pytest.mark.fault(18)
+def test_a_recorded_file_whose_worker_is_killed_goes_on_where_it_was(
+    tmp_path: Path, toy_triton: TritonServer
+) -> None:
+    passages = [Passage(2 + 4 * i, 5 + 4 * i, BLUE if i % 3 == 2 else RED) for i in range(90)]
+    clip = write_clip(tmp_path / "long.mp4", passages, seconds=364)
+    with System(
+        tmp_path,
+        {"door": {"url": str(clip), "rules": {"lines": GATE}}},
+        triton_url=toy_triton.grpc_url,
+        arguments=("--until-end",),
+        allow={"files": True},
+        count={"window_s": 20},
+    ) as system:
+        for _ in range(3):
+            system.until_frames("door", 200)
+            victim, *_ = system.workers()
+            victim.send_signal(signal.SIGKILL)
+            until(lambda gone=victim.pid: gone not in [worker.pid for worker in system.workers()])
+        assert system.wait(90) == 0, system.log()
+    assert system.arrivals("door") == {"person": 60, "car": 30}
+    assert len(system.events("door")) == 90
+    windows = system.rows("source_windows")
+    assert sum(20 * row["coverage"] for row in windows) == pytest.approx(364, abs=0.2)
+    assert [row["dropped_frames"] for row in windows] == [0] * len(windows)
     assert leftovers() == []
 
 

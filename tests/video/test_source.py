@@ -70,6 +70,21 @@ def test_the_gate_keeps_the_rate_and_counts(clip):
     assert [round(frame.media_s, 3) for frame in frames[:3]] == [0.0, 0.2, 0.4]
 
 
+@pytest.mark.parametrize("fps", [None, 5])
+def test_a_file_goes_on_after_a_frame_as_if_it_had_not_been_interrupted(tmp_path, fps):
+    path = make_clip(tmp_path / "b.mp4", frames=40, bframes=3, gop=40)
+    whole, _ = run_file(path, fps=fps)
+    last = whole[len(whole) // 3]
+    source = Source(camera(path, fps=fps), realtime=False)
+    source.go_on(last.media_s, last.capture_time)
+    source.open()
+    rest = collect(source)
+    source.close()
+    wanted = whole[last.index + 1 :]
+    assert [(frame.index, frame.media_s) for frame in rest] == [(f.index, f.media_s) for f in wanted]
+    assert [frame.capture_time for frame in rest] == pytest.approx([f.capture_time for f in wanted], abs=1e-6)
+
+
 @pytest.mark.fault(10)
 def test_b_frames_come_in_the_order_of_display(tmp_path):
     # fault 10

@@ -41,8 +41,13 @@ class CameraSpec:
 
     camera: Camera
     resume: Mapping[str, Any] = field(default_factory=dict)
-    until_end: bool = False
+    play: str = ""  # names the run of the program in which a recorded file is played once; empty: live
     retry: Retry = Retry()
+
+    @property
+    def until_end(self) -> bool:
+        """Whether it is a recorded file that is played once, without drops."""
+        return bool(self.play)
 
 
 # -- from the supervisor: one of these; the end of the pipe means the same as Stop -------------------------

@@ -13,6 +13,7 @@ from sightline.camera.clock_record import ClockRecord
 from sightline.camera.detector_link import CandidateDetector, DetectorLink, SharedParts
 from sightline.camera.messages import CameraSpec, LiveMessage, Report, Retry
 from sightline.camera.pipeline import Pipeline
+from sightline.camera.played_file import PlayedFile
 from sightline.config import Camera, unknown_classes
 from sightline.entities import (
     STAGES,
@@ -56,6 +57,13 @@ class RunningCamera:
         state = spec.resume.get(ClockRecord.name)
         self._clock = ClockRecord(camera.name, source.clock_readings, state)
         self.pipeline.observers.append(self._clock)
+        if spec.until_end and source.recorded:
+            state = spec.resume.get(PlayedFile.name)
+            played = PlayedFile(camera.name, spec.play, camera.source_url, state)
+            self.pipeline.observers.append(played)
+            if played.place is not None:
+                source.go_on(*played.place)
+                self.pipeline.last_frame_time = played.place[1]
         for name, make_feature in FEATURES.items():
             context = FeatureContext(
                 camera=camera,

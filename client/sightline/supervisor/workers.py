@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 #: Reports come every second; a worker silent for longer than any single step can take is hung.
 SILENT_S = 20.0
+#: Features of recorded files wait rather than leave something out, one after the other.
+SILENT_RECORDED_S = 120.0
 #: From asking for a worker to its first report, on a machine that is busy with everything else.
 START_S = 60.0
 STARTS_AT_ONCE = 4
@@ -103,9 +105,9 @@ class Workers:
         self._cameras_per_worker = options.cameras_per_worker
         self._hub = hub
         self._start_worker = start_worker
-        self._until_end = until_end
         self._clock = clock
         self._gate = secrets.token_hex(8)
+        self._play = secrets.token_hex(8) if until_end else ""
         self._workers: list[_Worker] = []
         self._numbers = count(1)
 
@@ -221,7 +223,7 @@ class Workers:
                 item.restarts += 1
                 retry = messages.Retry(item.retry.failures, max(0.0, item.retry_at_s - now))
                 resume = self._hub.resume_of(item.name)
-                spec = messages.CameraSpec(item.camera, resume, self._until_end, retry)
+                spec = messages.CameraSpec(item.camera, resume, self._play, retry)
                 handle.send(messages.AddCamera(spec))
 
     def _drop_left(self, worker: _Worker) -> None:
@@ -234,7 +236,8 @@ class Workers:
         now, code, heard_s = self._clock(), handle.exit_code, handle.heard_s
         since_s, limit_s, what = worker.asked_s, START_S, "did not start within"
         if heard_s is not None:
-            since_s, limit_s, what = heard_s, SILENT_S, "said nothing for"
+            since_s, what = heard_s, "said nothing for"
+            limit_s = SILENT_RECORDED_S if self._play else SILENT_S
         if worker.stop_by_s is None and not worker.cameras:  # no camera is left for it
             handle.send(messages.Stop())
             worker.stop_by_s = now + STOP_S

@@ -258,6 +258,10 @@ class CaptureClock:
         """Capture time of a frame that has no media time: when it arrived (monotonic seconds)."""
         return self._forward(received_s + self._utc.offset()), ClockSource.ARRIVAL
 
+    def go_on(self, media_s: float, capture_time: float) -> None:
+        """Stamp a file's frames on the time line on which the frame of ``media_s`` had that capture time."""
+        self._offset = capture_time - media_s
+
     def stamp_recorded(self, media_s: float) -> tuple[float, ClockSource]:
         """Capture time of a file's frame: when playing started, plus media time since then."""
         if self._offset is None:

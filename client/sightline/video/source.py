@@ -72,6 +72,7 @@ class Source:
         self._picture_s = 0.0  # time.monotonic() of the last sound picture
         self._warned_s = 0.0
         self._unlogged_errors = 0
+        self._played: tuple[float, float] | None = None  # see go_on
         self._begin()
         self.decoder = DecoderChoice(camera)  # which one is at work
         #: Get every packet of the video before it is decoded; set before the decode thread starts.
@@ -168,6 +169,18 @@ class Source:
         """Let another rate pass from now on; any thread may call this."""
         self._gate.change(fps)
 
+    def go_on(self, media_s: float, capture_time: float) -> None:
+        """Play a file on from the frame that had these times: it and those before are passed over.
+
+        They are decoded all the same, since those that follow are made from them. To be called before
+        :meth:`open`.
+
+        Args:
+            media_s: of the last frame that is not wanted again.
+            capture_time: what it was stamped with; UTC epoch seconds.
+        """
+        self._played = media_s, capture_time
+
     def leave_out(self, observer: object) -> None:
         """Show it no more packets, if it was shown any."""
         self.packet_observers = tuple(one for one in self.packet_observers if one is not observer)
@@ -196,6 +209,8 @@ class Source:
     def _begin_time_line(self) -> None:
         self._clock.restart()
         self._gate.restart()
+        if self._played is not None:
+            self._clock.go_on(*self._played)
         self._play_start_s: float | None = None
 
     def _receive(self) -> Iterator[Packet[VideoStream]]:
@@ -296,6 +311,9 @@ class Source:
             self._look(frame)
         if not self._gate.passes(media_s):
             self.gate_skipped += 1
+            return None
+        if self._played is not None and media_s <= self._played[0]:
+            self._index += 1
             return None
         if self._paced:  # a file's frame is held back until it is due
             now = time.monotonic()
