@@ -338,11 +338,11 @@ def first_counts(
     has_hour = sa.exists().where(
         hour.bucket == window.bucket, hour.source == window.source, hour.start.is_not(None)
     )
+    # Equal, but written so that only the index of cameras and times helps, by one step down for each window:
+    # Postgres would look at all cameras' rows of a time otherwise, or at the rows of all times.
+    here, there = sa.tuple_(raw.source, raw.window_start), sa.tuple_(window.source, window.start)
     of_windows = select(window.bucket, raw.source, raw.item_class, raw.count, raw.arrivals).where(
-        # Equal, but of an equal time Postgres would look at all cameras' rows, in the index of times.
-        raw.source == window.source,
-        raw.window_start.between(window.start, window.start),
-        raw.count > 0,
+        window.start.is_not(None), here.between(there, there), raw.count > 0
     )
     cut = next((number for number, edge in enumerate(span.edges[1:]) if edge > turn), 0)
     if span.start < turn > span.edges[cut]:
