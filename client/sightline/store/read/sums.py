@@ -56,6 +56,7 @@ class Ledger:
         greatest: columns of which the greatest value counts.
         goes_stale: its hours and days are summed some time after its rows were written.
         is_aligned: rows of many cameras begin at the same moments.
+        in_time_index: the rows as a whole stand in SQLite's index of their times.
     """
 
     rows: Callable[[Connection], Select[Any]]
@@ -66,9 +67,13 @@ class Ledger:
     greatest: tuple[str, ...] = ()
     goes_stale: bool = True
     is_aligned: bool = True
+    in_time_index: bool = False
 
 
-COUNTS = Ledger(rollups.raw_counts, _COUNT_ROLLUPS, ("item_class",), ("arrivals", "blind_s"), ("arrivals",))
+COUNTS = Ledger(
+    *(rollups.raw_counts, _COUNT_ROLLUPS, ("item_class",), ("arrivals", "blind_s"), ("arrivals",)),
+    in_time_index=True,
+)
 SECONDS = Ledger(
     *(rollups.raw_sources, _SOURCE_ROLLUPS, (), ("watched_s", "dropped_frames")),
     greatest=("longest_window_s",),
@@ -228,7 +233,8 @@ def _of_rows(
     rows, cut = ledger.rows(connection), _cut(span, parts.rows)
     column = rows.selected_columns
     time, names = column.start.element, [column[name].label(name) for name in by]
-    by_moment = ledger.is_aligned and "source" not in by
+    is_sqlite = connection.dialect.name == "sqlite"
+    by_moment = ledger.is_aligned and ("source" not in by or (is_sqlite and ledger.in_time_index))
     source = _in_time(connection, column.source, asked) if by_moment else column.source
     # The whole part as well: of rows in listed buckets Postgres guesses that they are everywhere.
     rows = rows.where(*within(time, *parts.rows), *asked.of(column, source))
