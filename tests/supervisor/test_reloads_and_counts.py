@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sightline.analysis.chain import CameraAnalysis, frame_at
@@ -240,6 +240,7 @@ def test_a_state_that_cannot_be_used_lowers_nothing_that_was_stored(
 
     @settings(max_examples=15 if kind == "anything" else 3, deadline=None)
     @given(window_s=st.sampled_from([10, 3600, DAY_S]), found=st.lists(damages, min_size=1, max_size=3))
+    @example(window_s=10, found=[("windows", [], None), ("tracker", [1], -1)])  # next_id, below its tracks'
     def check(window_s: int, found: list[Damage]) -> None:
         clear(store)
         program = Program(store, tmp_path / "config.yml")

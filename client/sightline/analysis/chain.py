@@ -212,7 +212,8 @@ class NoPicture:
 def _next_id(state: Mapping[str, Any]) -> int:
     """An id that no track has had: the last ones may have been given after the snapshot.
 
-    The counts are asked as well: a tracker whose state cannot be used begins anew, its ids do not.
+    The counts are asked as well: a tracker whose state cannot be used begins anew, its ids do not. So are the
+    tracks that go on, since what is said of the next id may be damaged.
     """
     if not state:
         return 1
@@ -220,6 +221,10 @@ def _next_id(state: Mapping[str, Any]) -> int:
     tracks, next_id = windows.get("tracks"), tracker.get("next_id")
     known = [int(i) + 1 for i in tracks if str(i).isdecimal()] if isinstance(tracks, Mapping) else []
     known += [next_id] if isinstance(next_id, int) else []
+    going_on = tracker.get("tracks")
+    for track in going_on if isinstance(going_on, list) else ():
+        number = track.get("id") if isinstance(track, Mapping) else None
+        known += [number + 1] if isinstance(number, int) else []
     return max([1, *(number for number in known if number < _MAX_ID)]) + SKIPPED_IDS
 
 
