@@ -24,7 +24,8 @@ test-faults: $(VENV)/.ready  ## every fault of docs/reliability.md provoked, lon
 	@$(BIN)/pytest -n 4 -m fault $(ARGS)
 
 soak: $(VENV)/.ready  ## forty minutes: fuzz, sixty dead cameras, then four cameras: drops and memory; ARGS='--minutes 60 --cameras 16'
-	@SIGHTLINE_FUZZ_S=120 $(BIN)/pytest tests/faults/test_fuzz.py
+	@SIGHTLINE_FUZZ_S=120 $(BIN)/pytest tests/faults/test_fuzz.py tests/supervisor/test_reloads_and_counts.py \
+	  tests/analysis tests/store/test_sums.py
 	@SIGHTLINE_DEAD_MINUTES=10 $(BIN)/pytest tests/faults/test_dead_cameras.py
 	@$(BIN)/python tools/bench/soak.py $(ARGS)
 

@@ -17,11 +17,15 @@ from typing import Any
 import psutil
 import pytest
 import sqlalchemy as sa
+from hypothesis import settings
 
 from sightline.serving.server import TritonServer
 from sightline.store.dialects import parse_url
 from support.browser import chromium
 
+settings.register_profile("same", derandomize=True)
+if "SIGHTLINE_FUZZ_S" not in os.environ:  # `make soak` looks further; here the code alone decides
+    settings.load_profile("same")
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # as sightline.models does, which tests may import later
 _numbers = itertools.count(1)
 #: What looks at the machine as a whole, for instance for shared memory that nobody owns: one at a time.
