@@ -60,7 +60,7 @@ EVENT_EVERY_S, EVENT_BURST_S = 0.2, 0.8
 STEP_S = 0.25  # longest wait: features tick, and reports are on time
 #: A decode thread ends with its next packet; one that waits for a silent camera is left behind after so long.
 FEED_STOP_S = 3.0
-STOP_S = 5.0
+STOP_S = 4.5
 CLOSE_RECORDED_S = 20.0  # features of recorded files may take their time
 
 

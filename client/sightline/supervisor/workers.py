@@ -26,7 +26,7 @@ SILENT_RECORDED_S = 120.0
 #: From asking for a worker to its first report, on a machine that is busy with everything else.
 START_S = 60.0
 STARTS_AT_ONCE = 4
-STOP_S = 5.5  # and some seconds for the rest of the program: ten in all
+STOP_S = 5.0  # and some seconds for the rest of the program: ten in all, on a busy machine too
 #: A worker that died so often for no known reason is divided, until its culprit is alone.
 DEATHS_TO_DIVIDE = 3
 
