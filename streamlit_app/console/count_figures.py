@@ -21,11 +21,13 @@ from sightline.store.read.history import (
 )
 from sightline.store.read.queries import (
     CountSum,
+    TotalCount,
     Watched,
     read_counts,
     read_event_counts,
     read_total_counts,
     read_watched,
+    read_whole_counts,
 )
 from sightline.store.read.seen import Cameras
 from sightline.store.read.spans import Span
@@ -47,6 +49,11 @@ class Split:
     note: str
     kind: EventKind | None
     names: tuple[str, ...]
+
+    @property
+    def column(self) -> Literal["source", "item_class"]:
+        """The one that tells the series of distinct objects apart."""
+        return "source" if self.names == ("source",) else "item_class"
 
 
 _DISTINCT = (
@@ -72,7 +79,6 @@ SPLITS = {
         ("source", "place", "direction"),
     ),
 }
-_Row = tuple[str, float, int | None]  # series, bucket, number; None: not known
 Series = Mapping[float, Mapping[str, int | None]]  # by bucket and name; None: not known
 
 
@@ -97,6 +103,7 @@ class Figures:
     """What one range shows."""
 
     totals: tuple[tuple[str, int | None], ...]  # of the whole range, the most first
+    rows: tuple[TotalCount, ...]  # of the bars, as the database has summed them
     series: Series
     together: tuple[Bucket, ...]  # of all cameras
     covers: Mapping[str, tuple[Bucket, ...]]  # of each
@@ -144,12 +151,11 @@ def read_figures(connection: Connection, choice: CountChoice, at: float) -> Figu
     for row in watched:
         by_camera[row.source].append(row)
     covers = {name: tuple(cover_buckets(span, rows, [name], known, at)) for name, rows in by_camera.items()}
-    series: dict[float, dict[str, int | None]] = {}
-    for name, bucket, count in read_series(connection, choice, span):
-        series.setdefault(bucket, {})[name] = count
+    rows = tuple(read_series(connection, choice, span))
     return Figures(
-        totals=tuple(_totals(connection, choice, whole)),
-        series=series,
+        totals=tuple(_totals(choice, whole, rows)),
+        rows=rows,
+        series=series_of(rows),
         together=tuple(cover_buckets(span, watched, names, known, at)),
         covers=covers,
         first={name: each.first for name, each in known.items()},
@@ -161,15 +167,31 @@ def read_figures(connection: Connection, choice: CountChoice, at: float) -> Figu
     )
 
 
-def read_series(connection: Connection, choice: CountChoice, span: Span) -> list[_Row]:
+def read_series(connection: Connection, choice: CountChoice, span: Span) -> list[TotalCount]:
     """The numbers of the charts, summed by the database."""
-    split = choice.split
+    split, of = choice.split, (choice.cameras, span, choice.sources)
     if split.kind is None:
-        by: Literal["source", "item_class"] = "source" if split.names == ("source",) else "item_class"
-        rows = read_total_counts(connection, choice.cameras, span, choice.sources, by, choice.classes)
-        return [(row.name, row.bucket, row.count) for row in rows]
+        return read_total_counts(connection, *of, split.column, choice.classes)
     found = read_happened(connection, choice, span, split.kind, split.names)
-    return [(" · ".join(names), bucket, count) for bucket, names, count in found]
+    return [TotalCount(" · ".join(names), bucket, count, count) for bucket, names, count in found]
+
+
+def series_of(rows: Iterable[TotalCount]) -> Series:
+    """The same by bucket and name."""
+    series: dict[float, dict[str, int | None]] = {}
+    for row in rows:
+        series.setdefault(row.bucket, {})[row.name] = row.count
+    return series
+
+
+def read_total(
+    connection: Connection, choice: CountChoice, span: Span, rows: Iterable[TotalCount]
+) -> int | None:
+    """Of the whole span; ``rows`` are those of its buckets, with which it need not be summed again."""
+    split, of = choice.split, (choice.cameras, span, choice.sources)
+    if split.kind is not None:
+        return total(row.count for row in rows)
+    return total(read_whole_counts(connection, *of, split.column, rows, choice.classes).values())
 
 
 def read_happened(
@@ -181,23 +203,28 @@ def read_happened(
 
 
 def _totals(
-    connection: Connection, choice: CountChoice, whole: Sequence[CountSum]
+    choice: CountChoice, whole: Sequence[CountSum], rows: Iterable[TotalCount]
 ) -> Iterable[tuple[str, int | None]]:
     """Of the whole range, by series, the most first: the first ones get a colour of their own."""
     totals: dict[str, int | None] = {}
+
+    def add(name: str, count: int | None) -> None:
+        totals[name] = total([totals.get(name, 0), count])
+
     if choice.split.kind is not None:
-        totals = {name: count for name, _, count in read_series(connection, choice, choice.span.whole())}
+        for row in rows:
+            add(row.name, row.count)
     else:
-        [column] = choice.split.names
-        for row in whole:
-            if row.count != 0 and (not choice.classes or row.item_class in choice.classes):
-                name = getattr(row, column)
-                totals[name] = total([totals.get(name, 0), row.count])
+        for each in whole:
+            if each.count != 0 and (not choice.classes or each.item_class in choice.classes):
+                add(getattr(each, choice.split.column), each.count)
     return sorted(totals.items(), key=lambda item: (-(item[1] or 0), item[0]))
 
 
-def read_week_before(connection: Connection, choice: CountChoice, over: Span) -> WeekBefore | None:
-    """Of the buckets ``over``; None: no camera had begun then."""
+def read_week_before(
+    connection: Connection, choice: CountChoice, over: Span, rows: Iterable[TotalCount]
+) -> WeekBefore | None:
+    """Of the buckets ``over``, whose ``rows`` have been read; None: no camera had begun then."""
     then = over.week_before()
     known = read_known(connection, choice.cameras, choice.sources, over.end)
     watched = read_watched(connection, choice.cameras, then, choice.sources)
@@ -205,18 +232,14 @@ def read_week_before(connection: Connection, choice: CountChoice, over: Span) ->
     gap = uncovered_share(buckets)
     if gap is None:
         return None
-    sums: dict[float, list[int | None]] = {}
-    for _, time, count in read_series(connection, choice, then):
-        sums.setdefault(time, []).append(count)
-    sure = {}
+    rows_then = read_series(connection, choice, then)
+    series, sure = series_of(rows_then), {}
     for begun, bucket in zip(over.edges, buckets, strict=False):
-        count = total(sums.get(bucket.start, [0]))
+        count = total(series.get(bucket.start, {}).values())
         if count is not None and bucket.watched_s > 0:
             sure[begun] = count
-    now_, then_ = (
-        total(count for *_, count in read_series(connection, choice, span.whole())) for span in (over, then)
-    )
-    return WeekBefore(now_, then_, 1.0 - gap, sure)
+    now_ = read_total(connection, choice, over, [row for row in rows if row.bucket < over.end])
+    return WeekBefore(now_, read_total(connection, choice, then, rows_then), 1.0 - gap, sure)
 
 
 def columns_of(choice: CountChoice) -> tuple[str, ...]:

@@ -6,7 +6,8 @@ import logging
 from collections import Counter
 from collections.abc import Callable, MutableMapping
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -14,6 +15,7 @@ from google.protobuf.message import DecodeError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 from starlette.responses import RedirectResponse
+from streamlit.file_util import get_static_dir
 from streamlit.proto.BackMsg_pb2 import BackMsg
 
 from console.api import Api, SupervisorAway, accounts_are_off
@@ -81,6 +83,9 @@ _INSTEAD = {
     + _WATCH,
     b'<div id="root"></div>': f'<div id="root"><p class="opening" role="status">{OPENING}</p></div>'.encode(),
 }
+#: Pages whose charts are the first that one wants to see, and the scripts that draw them: asked for with the
+#: page, they are there when its figures have been read.
+_WITH_CHARTS, _OF_CHARTS = ("/overview", "/counts"), ("ArrowVegaLiteChart.*.js", "embed.*.js")
 _Message = MutableMapping[str, Any]
 
 
@@ -159,7 +164,8 @@ class Gate:
 
         if wants_page(scope):
             plain = [(name, value) for name, value in scope["headers"] if name != b"accept-encoding"]
-            await self._app({**scope, "headers": plain}, receive, Opening(send_with_headers))
+            scripts = _chart_scripts() if scope["path"] in _WITH_CHARTS else b""
+            await self._app({**scope, "headers": plain}, receive, Opening(send_with_headers, scripts))
         else:
             await self._app(scope, receive, send_with_headers)
 
@@ -167,11 +173,13 @@ class Gate:
 class Opening:
     """Sends a page with our name in it, and what it says until Streamlit's scripts have come.
 
-    Without it a page stays white for seconds on a slow machine, and for good where a script is lost.
+    Without it a page stays white for seconds on a slow machine, and for good where a script is lost. ``more``
+    goes to the end of its head.
     """
 
-    def __init__(self, send: Any) -> None:
+    def __init__(self, send: Any, more: bytes = b"") -> None:
         self._send = send
+        self._instead = {**_INSTEAD, b"</head>": more + b"</head>"}
         self._start: _Message | None = None  # of a page, held back until its length is known
         self._body = b""
 
@@ -188,13 +196,22 @@ class Opening:
         self._body += message.get("body", b"")
         if message.get("more_body"):
             return
-        for given, ours in _INSTEAD.items():
+        for given, ours in self._instead.items():
             self._body = self._body.replace(given, ours)
         kept = [(name, value) for name, value in self._start["headers"] if name != b"content-length"]
         # A HEAD has no body, and says nothing of its length then.
         length = [(b"content-length", str(len(self._body)).encode())] if self._body else []
         await self._send({**self._start, "headers": [*kept, *length]})
         await self._send({**message, "body": self._body})
+
+
+@cache
+def _chart_scripts() -> bytes:
+    """Where a page's head asks for them; Streamlit's releases have other names."""
+    scripts = Path(get_static_dir()) / "static" / "js"
+    names = sorted(path.name for pattern in _OF_CHARTS for path in scripts.glob(pattern))
+    links = (f'<link rel="modulepreload" crossorigin href="./static/js/{name}">' for name in names)
+    return "".join(links).encode()
 
 
 async def _while_here(

@@ -37,7 +37,13 @@ from console import charts, grid, happenings, session, stage_times, texts, theme
 from console.api import Api, ApiRefused, SupervisorAway  # noqa: E402
 from console.charts import Bars  # noqa: E402
 from console.console_options import console_options  # noqa: E402
-from console.count_figures import CountChoice, read_figures, read_rows, read_week_before  # noqa: E402
+from console.count_figures import (  # noqa: E402
+    CountChoice,
+    read_figures,
+    read_rows,
+    read_series,
+    read_week_before,
+)
 from console.grid import Cover  # noqa: E402
 from console.pages import counts_page as counts  # noqa: E402
 from console.pages import events_page as events  # noqa: E402
@@ -1034,7 +1040,8 @@ def test_the_week_before_is_compared_by_the_bars_that_are_over(
     with closing(Database(url)) as database, database.reading() as connection:
         over = span.before(now)
         assert over is not None
-        before = read_week_before(connection, chosen(span, "gate"), over)
+        choice = chosen(span, "gate")
+        before = read_week_before(connection, choice, over, read_series(connection, choice, span))
     assert before is not None
     assert (before.now, before.then) == (12, 8)
     assert before.buckets == {hour - 7200: 5, hour - 3600: 3}

@@ -154,7 +154,10 @@ def _line_of(entry: CameraEntry) -> str:
 
 
 def _render_changes(viewer: Viewer, *, read_only: bool) -> None:
-    with st.expander("What was changed", icon=":material/history:"):
+    history = st.expander("What was changed", key="changes", icon=":material/history:", on_change="rerun")
+    if not history.open:  # dozens of differences, which a browser takes long over
+        return
+    with history:
         changes = viewer.api.get("/api/v1/changes", limit=CHANGES)
         if not changes:
             st.caption("Nothing was changed yet.")

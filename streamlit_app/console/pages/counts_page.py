@@ -23,7 +23,9 @@ from console.count_figures import (
     read_happened,
     read_rows,
     read_series,
+    read_total,
     read_week_before,
+    series_of,
 )
 from console.grid import (
     Cover,
@@ -98,7 +100,9 @@ def show(viewer: Viewer, connection: Connection) -> None:
     )
     over = choice.span.before(now()) if compare else None
     before = (
-        _week_before(_key(viewer.database, choice, over), choice, over, viewer.database) if over else None
+        _week_before(_key(viewer.database, choice, over), choice, over, figures, viewer.database)
+        if over
+        else None
     )
     _show_tiles(viewer, choice, figures, before, compare=over is not None)
     _show_notes(viewer, choice, figures)
@@ -201,10 +205,12 @@ def _figures(key: str, _choice: CountChoice, _database: Database) -> Figures:
 
 
 @st.cache_data(ttl=900, max_entries=32, show_spinner="Reading the week before …")
-def _week_before(key: str, _choice: CountChoice, _over: Span, _database: Database) -> WeekBefore | None:
+def _week_before(
+    key: str, _choice: CountChoice, _over: Span, _figures: Figures, _database: Database
+) -> WeekBefore | None:
     del key
     with _database.reading() as connection:
-        return read_week_before(connection, _choice, _over)
+        return read_week_before(connection, _choice, _over, _figures.rows)
 
 
 # -- figures and charts -----------------------------------------------------------------------------------
@@ -378,11 +384,9 @@ def _show_panels(viewer: Viewer, connection: Connection, choice: CountChoice, fi
         st.html(theme.legend(figures.totals, colours, figures.together))
     for name in choice.sources[:MAX_PANELS]:
         own = replace(choice, sources=(name,))
-        series: dict[float, dict[str, int | None]] = {}
-        for row, bucket, count in read_series(connection, own, choice.span):
-            series.setdefault(bucket, {})[row] = count
-        whole = total(count for *_, count in read_series(connection, own, choice.span.whole()))
-        names = sorted({row for counts in series.values() for row in counts})
+        rows = read_series(connection, own, choice.span)
+        series, whole = series_of(rows), read_total(connection, own, choice.span, rows)
+        names = sorted({row.name for row in rows})
         st.html(theme.heading(safe(name), number(whole)))
         own_colours = {row: colours[row] for row in names if row in colours} or theme.colours(names)
         bars = Bars(choice.span, viewer.zone, figures.covers[name], series, own_colours)

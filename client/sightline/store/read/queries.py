@@ -199,17 +199,19 @@ def read_whole_counts(
     sources: Sequence[str],
     by: Literal["source", "item_class"],
     buckets: Iterable[TotalCount],
+    classes: Collection[str] = (),
 ) -> dict[str, int | None]:
     """The same of the whole span, by name, made of its buckets; None: not known."""
     names, totals = seen(cameras, sources), Counter[str]()
     for row in buckets:
         if row.arrivals is None:  # the first windows' need not be known
-            whole = read_total_counts(connection, None, span.whole(), names, by)
+            whole = read_total_counts(connection, None, span.whole(), names, by, classes)
             return {row.name: row.count for row in whole}
         totals[row.name] += row.arrivals
     parts = Parts.of(connection, span.whole(), names, COUNTS)
     found: dict[str, int | None] = {**totals}
-    for _, name, counted, arrived, _, lacking in first_counts(connection, span.whole(), names, parts, (by,)):
+    firsts = first_counts(connection, span.whole(), names, parts, (by,), classes)
+    for _, name, counted, arrived, _, lacking in firsts:
         found[name] = None if lacking else int(totals[name] - arrived + counted)
     return found
 
