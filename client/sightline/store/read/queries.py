@@ -213,7 +213,7 @@ def read_whole_counts(
     firsts = first_counts(connection, span.whole(), names, parts, (by,), classes)
     for _, name, counted, arrived, _, lacking in firsts:
         found[name] = None if lacking else int(totals[name] - arrived + counted)
-    return found
+    return {name: count for name, count in found.items() if count != 0}
 
 
 def _counts(
