@@ -24,7 +24,7 @@ from sightline.store.dialects import parse_url
 from support.browser import chromium
 
 settings.register_profile("same", derandomize=True)
-if "SIGHTLINE_FUZZ_S" not in os.environ:  # `make soak` looks further; here the code alone decides
+if "SIGHTLINE_FUZZ_S" not in os.environ:  # `make soak` looks further than the seed that is a test's own
     settings.load_profile("same")
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # as sightline.models does, which tests may import later
 _numbers = itertools.count(1)

@@ -23,6 +23,7 @@ from sightline.store.read.queries import (
     CountSum,
     TotalCount,
     Watched,
+    add_known,
     read_counts,
     read_event_counts,
     read_total_counts,
@@ -104,7 +105,6 @@ class Figures:
 
     totals: tuple[tuple[str, int | None], ...]  # of the whole range, the most first
     rows: tuple[TotalCount, ...]  # of the bars, as the database has summed them
-    series: Series
     together: tuple[Bucket, ...]  # of all cameras
     covers: Mapping[str, tuple[Bucket, ...]]  # of each
     first: Mapping[str, float]  # when each camera's first window began
@@ -113,6 +113,11 @@ class Figures:
     classes: tuple[str, ...]  # that were counted
     marks: tuple[Mark, ...]
     gone_before: float  # of the time before, only whole hours are kept; 0: all is
+
+    @property
+    def series(self) -> Series:
+        """The numbers of the bars."""
+        return series_of(self.rows)
 
     @property
     def total(self) -> int | None:
@@ -155,7 +160,6 @@ def read_figures(connection: Connection, choice: CountChoice, at: float) -> Figu
     return Figures(
         totals=tuple(_totals(choice, whole, rows)),
         rows=rows,
-        series=series_of(rows),
         together=tuple(cover_buckets(span, watched, names, known, at)),
         covers=covers,
         first={name: each.first for name, each in known.items()},
@@ -207,17 +211,13 @@ def _totals(
 ) -> Iterable[tuple[str, int | None]]:
     """Of the whole range, by series, the most first: the first ones get a colour of their own."""
     totals: dict[str, int | None] = {}
-
-    def add(name: str, count: int | None) -> None:
-        totals[name] = total([totals.get(name, 0), count])
-
     if choice.split.kind is not None:
         for row in rows:
-            add(row.name, row.count)
+            add_known(totals, row.name, row.count)
     else:
         for each in whole:
             if each.count != 0 and (not choice.classes or each.item_class in choice.classes):
-                add(getattr(each, choice.split.column), each.count)
+                add_known(totals, getattr(each, choice.split.column), each.count)
     return sorted(totals.items(), key=lambda item: (-(item[1] or 0), item[0]))
 
 

@@ -145,6 +145,20 @@ def check_all(url: str, span: Span) -> None:
     assert {(bucket, place): count for bucket, (place,), count in lines} == crossed
 
 
+def test_a_class_of_which_the_whole_range_has_none_is_in_no_total(database_url: str) -> None:
+    rows: list[Result] = []
+    for number, (name, arrivals) in enumerate((("car", 1), ("person", 0))):  # nobody arrived who is seen then
+        times = T0 + number * 3600, T0 + (number + 1) * 3600
+        rows.append(SourceWindow("a", *times, 1.0, 5.0, 0, "pts", "m", ""))
+        rows.append(CountWindow("a", name, 1, *times, arrivals))
+    write(Store(database_url), [Checkpoint("a", tuple(rows), {})])
+    span = Span.over(T0, T0 + 2 * 3600, 3600)
+    with closing(Database(database_url)) as database, database.reading() as connection:
+        buckets = queries.read_total_counts(connection, None, span, NAMES, "item_class")
+        assert [(row.name, row.count) for row in buckets] == [("car", 1), ("person", 1)]
+        assert queries.read_whole_counts(connection, None, span, NAMES, "item_class", buckets) == {"car": 1}
+
+
 def test_sums_equal_a_plain_reading_of_the_rows(database_url: str) -> None:
     store = Store(database_url)
     store.open()

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func
 
 from sightline.entities import AlertState
 from sightline.store import tables
-from sightline.store.read.queries import read_counts
+from sightline.store.read.queries import add_known, read_counts
 from sightline.store.read.seen import Cameras, listed, seen
 from sightline.store.read.spans import Span
 from sightline.store.rollups import DAY_S
@@ -43,9 +43,8 @@ def read_now(
     names, today = seen(cameras, sources), Span.over(now, now + 1e-3, DAY_S, zone)
     counts, by_class = dict[str, int | None](), dict[str, int | None]()
     for row in (row for row in read_counts(connection, None, today, names) if row.count != 0):
-        for totals, name in ((counts, row.source), (by_class, row.item_class)):
-            before = totals.get(name, 0)
-            totals[name] = None if row.count is None or before is None else before + row.count
+        add_known(counts, row.source, row.count)
+        add_known(by_class, row.item_class, row.count)
     camera = listed(names)
     newest = sa.select(func.max(_EVENTS.event_time)).where(_EVENTS.source == camera.c.source)
     query = sa.select(camera.c.source, newest.correlate(camera).scalar_subquery())

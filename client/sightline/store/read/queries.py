@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, func, select
 
@@ -26,6 +26,7 @@ from sightline.store.read.seen import Cameras, is_seen, listed, seen
 from sightline.store.read.spans import Span as Span  # noqa: PLC0414  it has always been found here
 from sightline.store.read.sums import COUNTS, EVENTS, SECONDS, Parts, first_counts, sums_of, within
 
+K = TypeVar("K")
 DAY_S = rollups.DAY_S
 #: A camera whose heartbeat is older than this is not believed, whatever its row says.
 STALE_AFTER_S = 10.0
@@ -263,9 +264,14 @@ def distinct(counts: Iterable[CountSum]) -> dict[tuple[str, str], int | None]:
             (row.source, row.item_class),
             row.count if row.bucket == first[row.source] else row.arrivals,
         )
-        known = totals.get(key, 0)
-        totals[key] = None if new is None or known is None else known + new
+        add_known(totals, key, new)
     return totals
+
+
+def add_known(totals: dict[K, int | None], key: K, count: int | None) -> None:
+    """Add a count to one of some totals, which is not known from the first count on that is not."""
+    before = totals.get(key, 0)
+    totals[key] = None if count is None or before is None else before + count
 
 
 def read_watched(

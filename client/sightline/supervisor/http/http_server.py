@@ -165,13 +165,12 @@ class _Listener(socket.socket):
         if len(self._waiting) > MAX_HANDSHAKES:
             begun = {-1, *self.served()}
             self._waiting = [waiting for waiting in self._waiting if waiting[0].fileno() not in begun]
+        if len(self._waiting) > MAX_HANDSHAKES:  # by one
             held = Counter(host for _, host in self._waiting)
-            while len(self._waiting) > MAX_HANDSHAKES:
-                oldest = max(self._waiting, key=lambda waiting: held[waiting[1]])
-                self._waiting.remove(oldest)
-                held[oldest[1]] -= 1
-                with suppress(OSError):
-                    oldest[0].shutdown(socket.SHUT_RDWR)
+            oldest = max(self._waiting, key=lambda waiting: held[waiting[1]])
+            self._waiting.remove(oldest)
+            with suppress(OSError):
+                oldest[0].shutdown(socket.SHUT_RDWR)
         return connection, address
 
 
