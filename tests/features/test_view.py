@@ -458,6 +458,7 @@ def test_time_that_is_covered_is_not_watched(tmp_path: Path, street: U8) -> None
 
 @pytest.mark.parametrize("light", ["day", "dusk", "night"])
 @pytest.mark.long
+@pytest.mark.timeout(900)  # 1,200 pictures are drawn, and three of these may run at once
 def test_an_hour_of_unchanged_view_is_not_told(tmp_path: Path, light: Any) -> None:
     film = bench.Film(SceneSpec("street", seed=3, light=light, width=320, height=180))
     watched = bench.WatchedFilm(film, bench.GuardOnFilm(tmp_path, bench.RULES))
