@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection
 
-from console.grid import Bucket, cover_buckets, total, uncovered_s, uncovered_share
+from console.grid import Bucket, cover_buckets, cover_each, total, uncovered_s, uncovered_share
 from sightline.entities import EventKind
 from sightline.store.read.coverage import read_known
 from sightline.store.read.downloads import FORMS
@@ -22,7 +22,6 @@ from sightline.store.read.history import (
 from sightline.store.read.queries import (
     CountSum,
     TotalCount,
-    Watched,
     add_known,
     read_counts,
     read_event_counts,
@@ -105,8 +104,8 @@ class Figures:
 
     totals: tuple[tuple[str, int | None], ...]  # of the whole range, the most first
     rows: tuple[TotalCount, ...]  # of the bars, as the database has summed them
-    together: tuple[Bucket, ...]  # of all cameras
-    covers: Mapping[str, tuple[Bucket, ...]]  # of each
+    together: Sequence[Bucket]  # of all cameras
+    covers: Mapping[str, Sequence[Bucket]]  # of each
     first: Mapping[str, float]  # when each camera's first window began
     longest_window_s: float
     lacking: tuple[str, ...]  # classes that a model lacked for a time
@@ -152,15 +151,12 @@ def read_figures(connection: Connection, choice: CountChoice, at: float) -> Figu
     known = read_known(connection, cameras, names, at)  # first: what is written meanwhile is no gap
     watched = read_watched(connection, cameras, span, names)
     whole = read_counts(connection, cameras, span.whole(), names)
-    by_camera: dict[str, list[Watched]] = {name: [] for name in names}
-    for row in watched:
-        by_camera[row.source].append(row)
-    covers = {name: tuple(cover_buckets(span, rows, [name], known, at)) for name, rows in by_camera.items()}
+    covers, together = cover_each(span, watched, names, known, at)
     rows = tuple(read_series(connection, choice, span))
     return Figures(
         totals=tuple(_totals(choice, whole, rows)),
         rows=rows,
-        together=tuple(cover_buckets(span, watched, names, known, at)),
+        together=together,
         covers=covers,
         first={name: each.first for name, each in known.items()},
         longest_window_s=max((row.longest_window_s for row in watched), default=0.0),

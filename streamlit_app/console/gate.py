@@ -3,10 +3,12 @@
 import asyncio
 import json
 import logging
+import re
 from collections import Counter
 from collections.abc import Callable, MutableMapping
 from contextlib import suppress
 from functools import cache, partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -26,6 +28,8 @@ from console.texts import (
     CLOSED_REMEDY,
     CROWDED,
     CROWDED_REMEDY,
+    NO_SUCH_PAGE,
+    NO_SUCH_PAGE_WAY,
     NOT_OPENED,
     OPENING,
     OPENING_SLOWLY,
@@ -86,6 +90,8 @@ _INSTEAD = {
 #: Pages whose charts are the first that one wants to see, and the scripts that draw them: asked for with the
 #: page, they are there when its figures have been read.
 _WITH_CHARTS, _OF_CHARTS = ("/overview", "/counts"), ("ArrowVegaLiteChart.*.js", "embed.*.js")
+#: What the address of a page may look like; scripts, pictures and files have other ones.
+_NAME = re.compile(r"/([^/._][^/.]*)/?")
 _Message = MutableMapping[str, Any]
 
 
@@ -163,6 +169,9 @@ class Gate:
             await send(message)
 
         if wants_page(scope):
+            if (named := _NAME.fullmatch(scope["path"])) and named[1] not in _titles():
+                await _no_such_page(scope, receive, send, named[1])
+                return
             plain = [(name, value) for name, value in scope["headers"] if name != b"accept-encoding"]
             scripts = _chart_scripts() if scope["path"] in _WITH_CHARTS else b""
             await self._app({**scope, "headers": plain}, receive, Opening(send_with_headers, scripts))
@@ -203,6 +212,12 @@ class Opening:
         length = [(b"content-length", str(len(self._body)).encode())] if self._body else []
         await self._send({**self._start, "headers": [*kept, *length]})
         await self._send({**message, "body": self._body})
+
+
+@cache
+def _titles() -> dict[str, str]:
+    """Of the pages, by the paths of their addresses; they are imported once Streamlit runs."""
+    return {page.path: page.title for page in import_module("console.pages").PAGES}
 
 
 @cache
@@ -262,6 +277,14 @@ def _is_still_here(asked: Api, person: Person) -> bool:
         return asked.person() == person
     except SupervisorAway:
         return True
+
+
+async def _no_such_page(scope: _Message, receive: Any, send: Any, name: str) -> None:
+    """Streamlit would show the first page under this address, with a box in front of it."""
+    if name == _titles()[""].lower():  # the first page has the bare address, but this one is typed as well
+        await RedirectResponse("/", 303)(scope, receive, send)
+    else:
+        await refuse(scope, receive, send, 404, NO_SUCH_PAGE, way=NO_SUCH_PAGE_WAY)
 
 
 async def _closed(scope: _Message, receive: Any, send: Any) -> None:

@@ -63,22 +63,37 @@ def cover_buckets(
     No row means not watched. What lies after ``now`` is neither, nor is the time before a camera's first
     window; one that has none, and is not among the ``known``, is not waited for.
     """
+    return cover_each(span, watched, sources, known, now)[1]
+
+
+def cover_each(
+    span: Span, watched: Iterable[Watched], sources: Sequence[str], known: Mapping[str, KnownTime], now: float
+) -> tuple[dict[str, list[Bucket]], list[Bucket]]:
+    """The same of each camera, and of all of them together."""
     stored = {(row.source, row.bucket): row.watched_s for row in watched}
-    buckets = []
-    for between in pairwise(span.edges):
-        start = between[0]
-        each = [Covered.of(between, stored.get((name, start), 0.0), known.get(name), now) for name in sources]
-        watched_s, expected_s = (
-            sum(getattr(one, name) for one in each) for name in ("watched_s", "expected_s")
-        )
-        if expected_s > 0:
-            full = watched_s >= FULL * expected_s
-            cover = Cover.NOT if watched_s <= 0 else Cover.WATCHED if full else Cover.PARTLY
-        else:
-            begun = start < now and not any(one.passed_s for one in each)
-            cover = Cover.BEFORE if begun else Cover.FUTURE
-        buckets.append(Bucket(start, max(start, min(between[1], now)), watched_s, expected_s, cover))
-    return buckets
+    edges = list(pairwise(span.edges))
+    covered = {
+        name: [Covered.of(edge, stored.get((name, edge[0]), 0.0), known.get(name), now) for edge in edges]
+        for name in sources
+    }
+    each = {
+        name: [_judged(edge, [one], now) for edge, one in zip(edges, ones, strict=True)]
+        for name, ones in covered.items()
+    }
+    together = [_judged(edge, [ones[at] for ones in covered.values()], now) for at, edge in enumerate(edges)]
+    return each, together
+
+
+def _judged(between: tuple[float, float], covered: Sequence[Covered], now: float) -> Bucket:
+    start, end = between[0], max(between[0], min(between[1], now))
+    watched_s, expected_s = sum(one.watched_s for one in covered), sum(one.expected_s for one in covered)
+    if expected_s > 0:
+        full = watched_s >= FULL * expected_s
+        cover = Cover.NOT if watched_s <= 0 else Cover.WATCHED if full else Cover.PARTLY
+    else:
+        begun = start < now and not any(one.passed_s for one in covered)
+        cover = Cover.BEFORE if begun else Cover.FUTURE
+    return Bucket(start, end, watched_s, expected_s, cover)
 
 
 def runs(buckets: Iterable[Bucket]) -> list[tuple[float, float, Cover]]:

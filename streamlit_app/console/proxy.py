@@ -103,9 +103,19 @@ class Proxy:
 
 
 async def refuse(
-    scope: _Message, receive: Any, send: Any, status: int, problem: str, remedy: str = ""
+    scope: _Message,
+    receive: Any,
+    send: Any,
+    status: int,
+    problem: str,
+    remedy: str = "",
+    *,
+    way: tuple[str, str] | None = None,
 ) -> None:
-    """Say why there is no answer: as a page where a browser shows one, else as the API does."""
+    """Say why there is no answer: as a page where a browser shows one, else as the API does.
+
+    ``way`` is a link's text and address.
+    """
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.close", "code": 1013 if status >= 500 else 1008})
@@ -114,7 +124,7 @@ async def refuse(
     retry = {"retry-after": "5"} if status == 503 else {}
     answer: Response = JSONResponse({"error": text}, status, retry)
     if wants_page(scope):
-        answer = HTMLResponse(_page(problem, remedy, again=status == 503), status, retry)
+        answer = HTMLResponse(_page(problem, remedy, way, again=status == 503), status, retry)
     answer.headers["cache-control"] = "no-store"
     await answer(scope, receive, send)
 
@@ -124,15 +134,16 @@ def wants_page(scope: _Message) -> bool:
     return "text/html" in Headers(scope=scope).get("accept", "")
 
 
-def _page(problem: str, remedy: str, *, again: bool) -> str:
+def _page(problem: str, remedy: str, way: tuple[str, str] | None, *, again: bool) -> str:
     """A page that needs nothing else; it asks again by itself, or does not."""
     refresh = '<meta http-equiv="refresh" content="5">' if again else ""
+    link = f'<p><a href="{safe(way[1])}">{safe(way[0])}</a></p>' if way else ""
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8">{refresh}<title>Sightline</title>'
         '<meta name="viewport" content="width=device-width"><style>:root{color-scheme:light dark;'
         "font-family:system-ui,sans-serif}main{max-width:32rem;margin:18vh auto;padding:0 1rem;"
         "text-align:center}h1{font-size:1.25rem}p{opacity:.75}</style></head>"
-        f'<body><main role="alert"><h1>{safe(problem)}</h1><p>{safe(remedy)}</p></main></body></html>'
+        f'<body><main role="alert"><h1>{safe(problem)}</h1><p>{safe(remedy)}</p>{link}</main></body></html>'
     )
 
 

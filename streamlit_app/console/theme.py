@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import streamlit as st
 from sqlalchemy import Connection
+from streamlit.delta_generator import DeltaGenerator
 from streamlit.errors import StreamlitAPIException
 
 from console.api import ApiRefused, SupervisorAway
@@ -359,6 +360,9 @@ def figures_table(
     viewer: Viewer,
 ) -> None:
     """What a chart shows as a table, newest first: for screen readers, and whoever wants the numbers."""
+    place = table_place(key)
+    if place is None:
+        return
     heads = {"From": "name", "To": "", **{safe(name): "num" for name in names}, "Watched": "num"}
     rows: list[Row] = []
     for bucket, end in zip(buckets, span.edges[1:], strict=True):
@@ -372,10 +376,15 @@ def figures_table(
         ]
         cells += [number(numbers[name]) if name in numbers else lacks for name in names]
         rows.append(("", [*cells, percent(bucket.coverage)]))
-    with st.expander("As a table", key=f"table_{key}", icon=":material/table_rows:"):
-        st.html(table(heads, rows[: -MAX_FIGURES - 1 : -1]))
-        if len(rows) > MAX_FIGURES:
-            st.html(caption(f"The newest {MAX_FIGURES} of {len(rows)} rows; the files have all."))
+    place.html(table(heads, rows[: -MAX_FIGURES - 1 : -1]))
+    if len(rows) > MAX_FIGURES:
+        place.html(caption(f"The newest {MAX_FIGURES} of {len(rows)} rows; the files have all."))
+
+
+def table_place(key: str) -> DeltaGenerator | None:
+    """Where a chart's table stands; None until it is opened, since a browser takes long over tables."""
+    place = st.expander("As a table", key=f"table_{key}", icon=":material/table_rows:", on_change="rerun")
+    return place if place.open else None
 
 
 def tiles(items: Iterable[tuple[str, str, str, str]]) -> str:

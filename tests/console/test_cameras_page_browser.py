@@ -30,6 +30,7 @@ from support.live_dom import (
     shot,
     tap,
     text_of,
+    texts,
     write,
 )
 from support.waiting import until
@@ -277,7 +278,7 @@ def test_a_place_is_drawn_mended_and_told_by_keyboard_alone(browser: Any, site: 
     from selenium.webdriver.common.keys import Keys
 
     def said() -> str:
-        return elements(browser, ".said")[0].text
+        return texts(browser, ".said")[0]
 
     def keys(*sent: str) -> None:
         chain = ActionChains(browser)

@@ -26,7 +26,7 @@ from support.browser import chromium, fill_in
 from support.console_site import ConsoleSite, console_site
 from support.console_world import World
 from support.front import served
-from support.live_dom import SHOTS, fits, look, press, says, text_of
+from support.live_dom import SHOTS, fits, look, press, says, text_of, texts
 from support.people import PASSWORD, People
 from support.people import ROOT as ROOT_USER
 from support.shown_world import OVERLOAD
@@ -129,8 +129,10 @@ def test_pages(
     assert not elements(browser, "[data-testid=stException]")
     assert fits(browser, width), "the page scrolls sideways"
     if name == "overview":
-        assert [notice.text for notice in elements(browser, ".sl-notice")] == [OVERLOAD]
+        assert texts(browser, ".sl-notice") == [OVERLOAD.capitalize()[:1] + OVERLOAD[1:]]
         says(browser, "Owner: sightline on mill (process 7")
+        bars = "return getComputedStyle([...document.querySelectorAll('.sl-spark .bars')].at(-1)).clipPath"
+        assert browser.execute_script(bars).count("100%") >= 2 * 40, "one for each minute that was watched"
     time.sleep(1.0)  # fonts and charts settle, for the picture alone
     SHOTS.mkdir(parents=True, exist_ok=True)
     browser.save_screenshot(str(SHOTS / f"{name}-{width}x{height}-{scheme}.png"))
@@ -160,6 +162,23 @@ def test_new_rows_appear_and_the_chart_stays(
         "return document.querySelector('[data-testid=stVegaLiteChart]').dataset.mark"
     )
     assert (kept, browser.execute_script("return window.gone")) == ("kept", 0)
+    assert complaints(browser) == []
+
+
+def test_a_charts_table_opens_and_stays_open(
+    browser: Any, base_url: str, sign_in: Callable[[str], None]
+) -> None:
+    sign_in("viewer")
+    look(browser, width=1440, height=900)
+    browser.get(base_url + "/overview")
+    table = "[data-testid=stExpander] table.sl tbody tr"
+    until(lambda: elements(browser, "[data-testid=stExpander] summary"), "what opens it")
+    assert not elements(browser, table)
+    press(browser, "As a table", css="[data-testid=stExpander] summary")
+    until(lambda: len(elements(browser, table)) > 30, "a row for each minute")
+    updated = texts(browser, ".sl-foot")
+    until(lambda: texts(browser, ".sl-foot") not in ([], updated), "a refresh")
+    assert len(elements(browser, table)) > 30
     assert complaints(browser) == []
 
 
@@ -210,6 +229,8 @@ def test_each_role_sees_its_pages_and_its_cameras(
         if page == "overview":
             assert ("p99" in text_of(browser)) == is_engineer
             assert ("Owner: sightline" in text_of(browser)) == is_engineer
+        if name != "guest":
+            until(lambda: "north-gate" in browser.page_source, page)
         assert ("north-gate" in browser.page_source) == (name != "guest"), page
         assert not elements(browser, "[data-testid=stException]")
     assert complaints(browser) == []

@@ -14,7 +14,7 @@ import pytest
 from sightline.entities import Event, EventKind
 from support.console_site import ConsoleSite, console_site, drawn
 from support.console_world import World
-from support.live_dom import elements, fits, opened, press, says, shot, text_of
+from support.live_dom import elements, fits, opened, press, says, shot, text_of, texts
 from support.toy import write_clip
 from support.waiting import until
 
@@ -132,14 +132,14 @@ def test_from_a_bar_to_its_events_and_their_clips(browser: Any, site: ConsoleSit
         return False
 
     until(shows_events, 60, every_s=5.0)
-    until(lambda: "Person crossed door" in elements(browser, ".queue .row")[0].text, 20)
+    until(lambda: "Person crossed door" in texts(browser, ".queue .row")[0], 20)
     shot(browser, "counts-behind-a-bar")
     rows = [row for row in elements(browser, ".queue .row") if "clip" in row.text.splitlines()[-1:]]
     if rows:
         rows[0].click()
     until(lambda: elements(browser, ".clip video"), 30)
     press(browser, "Tracks", 0)
-    until(lambda: "Person 10 · car-park" in elements(browser, ".queue")[0].text, 30)
+    until(lambda: "Person 10 · car-park" in texts(browser, ".queue")[0], 30)
     shot(browser, "counts-tracks-behind-a-bar")
 
 
@@ -182,7 +182,7 @@ def test_each_role_sees_its_own_events(browser: Any, site: ConsoleSite, name: st
     opened(browser, site, name, "/events", ".sl-title")
     press(browser, "6 h", 0)
     until(lambda: elements(browser, ".queue .row"), 30)
-    told = "\n".join(row.text for row in elements(browser, ".queue .row"))
+    told = "\n".join(texts(browser, ".queue .row"))
     assert ("north-gate" in told) is (name != "guest")
     assert ("Database away" in told) is (name != "guest"), "the program is nobody's camera"
 

@@ -19,7 +19,7 @@ from console.texts import NOT_YOURS
 from sightline.access.rights import How, Person, Right, allowed, allowed_for_some
 from sightline.entities import Role
 from support.console_site import ConsoleSite, console_site
-from support.live_dom import elements, look, shot, text_of
+from support.live_dom import elements, look, shot, text_of, texts
 from support.page_checks import (
     NARROW,
     WIDE,
@@ -166,6 +166,6 @@ def test_each_role_sees_and_does_what_the_table_of_rights_says(
         return
     if deed.address != f"/{page.path}":
         go(browser, site, person.name, deed.address, width=1920)
-    labels = [button.text for button in elements(browser, "button") if button.is_displayed()]
+    labels = texts(browser, "button")
     may = is_theirs and allowed(person, deed.right, "car-park")
     assert any(deed.label in label for label in labels) == may, labels

@@ -280,6 +280,18 @@ def test_whoever_signs_in_here_gets_pages_until_the_sign_in_ends(console: Consol
         console.socket("/_stcore/stream", given.session)
 
 
+def test_an_address_that_is_no_pages_is_said_to_be_none(console: Console) -> None:
+    session = console.people.session("Anna")
+    live = console.ask("/live", session=session, **PAGE)
+    assert (live.status, live.headers["location"]) == (303, "/")
+    none = console.ask("/no-such", session=session, **PAGE)
+    assert (none.status, texts.NO_SUCH_PAGE.encode() in none.body) == (404, True)
+    assert b'href="/"' in none.body
+    for path in ["/", "/counts/", "/media/a.csv", *(f"/{page.path}" for page in PAGES)]:
+        assert console.ask(path, session=session, **PAGE).body == b"a page", path
+    assert console.ask("/no-such", **PAGE).status == 303, "nobody hears which pages there are"
+
+
 def test_a_page_that_stays_open_ends_with_its_sign_in(
     console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,6 +38,12 @@ def elements(browser: Any, css: str) -> list[Any]:
     return browser.execute_script(FIND.replace("SELECTOR", repr(css)) + "return found;")
 
 
+def texts(browser: Any, css: str) -> list[str]:
+    """Of what is to be seen of that; in one step, as it may be replaced meanwhile."""
+    seen = "return found.filter((node) => node.checkVisibility()).map((node) => node.innerText);"
+    return [str(text) for text in browser.execute_script(FIND.replace("SELECTOR", repr(css)) + seen)]
+
+
 def look(browser: Any, *, width: int = 1280, height: int = 1000, scheme: str = "light") -> None:
     """At a size of window, in a colour scheme; an open page follows."""
     size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}

@@ -354,13 +354,13 @@ def _show_coverage(viewer: Viewer, choice: CountChoice, figures: Figures) -> Non
     if shown:
         chart = coverage_chart(shown, choice.span, viewer.zone)
         st.vega_lite_chart(chart, key="counts_coverage", alt="What each camera watched; a table follows")
-    body: list[theme.Row] = []
-    for name, buckets in covers.items():
-        gap = uncovered_share(buckets)
-        share = DASH if gap is None else percent(1.0 - gap)
-        body.append(("", [safe(name), share, duration(uncovered_s(buckets))]))
-    with st.expander("As a table", key="table_coverage", icon=":material/table_rows:"):
-        st.html(theme.table({"Camera": "name", "Watched": "num", "Not watched": "num"}, body))
+    if place := theme.table_place("coverage"):
+        body: list[theme.Row] = []
+        for name, buckets in covers.items():
+            gap = uncovered_share(buckets)
+            share = DASH if gap is None else percent(1.0 - gap)
+            body.append(("", [safe(name), share, duration(uncovered_s(buckets))]))
+        place.html(theme.table({"Camera": "name", "Watched": "num", "Not watched": "num"}, body))
 
 
 def _marks(viewer: Viewer, figures: Figures) -> list[tuple[float, str]]:
@@ -421,13 +421,13 @@ def _show_heat_map(viewer: Viewer, connection: Connection, choice: CountChoice) 
     note = "Distinct objects in an hour that one camera watched: the stronger the colour, the more."
     note += " Hatched: never watched."
     st.html(theme.caption(f"{note} Times in {safe(viewer.zone.key)}."))
-    heads = {"Hour": "name", **dict.fromkeys(WEEKDAYS, "num")}
-    by_hour = [[cell for cell in cells if cell.hour == hour] for hour in range(24)]
-    body: list[theme.Row] = [
-        ("", [f"{hour:02}:00", *map(_heat_cell, row)]) for hour, row in enumerate(by_hour)
-    ]
-    with st.expander("As a table", key="table_heat", icon=":material/table_rows:"):
-        st.html(theme.table(heads, body))
+    if place := theme.table_place("heat"):
+        heads = {"Hour": "name", **dict.fromkeys(WEEKDAYS, "num")}
+        by_hour = [[cell for cell in cells if cell.hour == hour] for hour in range(24)]
+        body: list[theme.Row] = [
+            ("", [f"{hour:02}:00", *map(_heat_cell, row)]) for hour, row in enumerate(by_hour)
+        ]
+        place.html(theme.table(heads, body))
 
 
 def _heat_cell(cell: HeatCell) -> str | tuple[str, str]:

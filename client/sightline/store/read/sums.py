@@ -56,7 +56,6 @@ class Ledger:
         greatest: columns of which the greatest value counts.
         goes_stale: its hours and days are summed some time after its rows were written.
         is_aligned: rows of many cameras begin at the same moments.
-        in_time_index: the rows as a whole stand in SQLite's index of their times.
     """
 
     rows: Callable[[Connection], Select[Any]]
@@ -67,12 +66,10 @@ class Ledger:
     greatest: tuple[str, ...] = ()
     goes_stale: bool = True
     is_aligned: bool = True
-    in_time_index: bool = False
 
 
 COUNTS = Ledger(
-    *(rollups.raw_counts, _COUNT_ROLLUPS, ("item_class",), ("arrivals", "blind_s"), ("arrivals",)),
-    in_time_index=True,
+    *(rollups.raw_counts, _COUNT_ROLLUPS, ("item_class",), ("arrivals", "blind_s"), ("arrivals",))
 )
 SECONDS = Ledger(
     *(rollups.raw_sources, _SOURCE_ROLLUPS, (), ("watched_s", "dropped_frames")),
@@ -233,22 +230,26 @@ def _of_rows(
     rows, cut = ledger.rows(connection), _cut(span, parts.rows)
     column = rows.selected_columns
     time, names = column.start.element, [column[name].label(name) for name in by]
-    is_sqlite = connection.dialect.name == "sqlite"
-    by_moment = ledger.is_aligned and ("source" not in by or (is_sqlite and ledger.in_time_index))
-    source = _in_time(connection, column.source, asked) if by_moment else column.source
-    # The whole part as well: of rows in listed buckets Postgres guesses that they are everywhere.
-    rows = rows.where(*within(time, *parts.rows), *asked.of(column, source))
+    source = _in_time(connection, column.source, asked) if ledger.is_aligned else column.source
+    rows = rows.where(*asked.of(column, source))
     sums = _added_up(column, ledger, single=True)
+    whole = within(time, *parts.rows)
     if len(cut) == 1:  # SQLite need not sort by it
+        rows = rows.where(*whole)
         query = rows.with_only_columns(sa.literal(cut[0][0]).label("bucket"), *names, *sums)
         # Without anything to group by there would be a row of no rows.
         return query.group_by(*names or (column.source,))
     bucket = _buckets(connection, cut, "rows").c
     number = bucket.number.label("bucket")
-    if not by_moment:
+    if "source" in by or not ledger.is_aligned:
         query = rows.with_only_columns(number, *names, *sums)
-        return query.where(time >= bucket.low, time < bucket.high).group_by(bucket.number, *names)
+        # Unless it is told the whole part, Postgres guesses that rows in listed buckets are everywhere;
+        # SQLite would read that part of the index once for each bucket.
+        told = () if connection.dialect.name == "sqlite" else whole
+        query = query.where(time >= bucket.low, time < bucket.high, *told)
+        return query.group_by(bucket.number, *names)
     # Of windows that begin together all cameras first: few rows are left to look for their buckets.
+    rows = rows.where(*whole)
     moment = rows.with_only_columns(column.start, *names, *sums).group_by(time, *names).subquery().c
     names = [moment[name].label(name) for name in by]
     query = select(number, *names, *_added_up(moment, ledger, single=False))
