@@ -63,25 +63,33 @@ def cover_buckets(
     No row means not watched. What lies after ``now`` is neither, nor is the time before a camera's first
     window; one that has none, and is not among the ``known``, is not waited for.
     """
-    return cover_each(span, watched, sources, known, now)[1]
+    return _together(span, _covered(span, watched, sources, known, now), now)
 
 
 def cover_each(
     span: Span, watched: Iterable[Watched], sources: Sequence[str], known: Mapping[str, KnownTime], now: float
 ) -> tuple[dict[str, list[Bucket]], list[Bucket]]:
     """The same of each camera, and of all of them together."""
+    covered = _covered(span, watched, sources, known, now)
+    each = {name: _together(span, {name: own}, now) for name, own in covered.items()}
+    return each, _together(span, covered, now)
+
+
+def _covered(
+    span: Span, watched: Iterable[Watched], sources: Sequence[str], known: Mapping[str, KnownTime], now: float
+) -> dict[str, list[Covered]]:
+    """What each camera covered of each bucket."""
     stored = {(row.source, row.bucket): row.watched_s for row in watched}
     edges = list(pairwise(span.edges))
-    covered = {
+    return {
         name: [Covered.of(edge, stored.get((name, edge[0]), 0.0), known.get(name), now) for edge in edges]
         for name in sources
     }
-    each = {
-        name: [_judged(edge, [one], now) for edge, one in zip(edges, ones, strict=True)]
-        for name, ones in covered.items()
-    }
-    together = [_judged(edge, [ones[at] for ones in covered.values()], now) for at, edge in enumerate(edges)]
-    return each, together
+
+
+def _together(span: Span, covered: Mapping[str, Sequence[Covered]], now: float) -> list[Bucket]:
+    edges = pairwise(span.edges)
+    return [_judged(edge, [ones[at] for ones in covered.values()], now) for at, edge in enumerate(edges)]
 
 
 def _judged(between: tuple[float, float], covered: Sequence[Covered], now: float) -> Bucket:

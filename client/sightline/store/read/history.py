@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, func, select
@@ -13,9 +13,9 @@ from sightline.entities import EventKind
 from sightline.store import tables
 from sightline.store.read.coverage import Covered, read_covered
 from sightline.store.read.queries import CountSum, read_counts, read_event_counts, read_latest_windows
-from sightline.store.read.seen import Cameras, seen
+from sightline.store.read.seen import Cameras, listed, seen
 from sightline.store.read.spans import Span
-from sightline.store.read.sums import within
+from sightline.store.read.sums import moments, within
 from sightline.store.rollups import DAY_S, HOUR_S, WINDOWS
 
 _COUNTS, _SECONDS, _WINDOWS, _EXPIRIES = (
@@ -128,63 +128,102 @@ def read_marks(
     start, end = between
     names = seen(cameras, sources)
     marks: list[Mark] = []
-    for source in names:
-        # From a day before, so that what begins with the range is compared with something.
-        for time, before, after in _changes(connection, source, start - DAY_S, end):
-            if time >= start:
-                marks += _marks(source, time, before, after)
+    # From a day before, so that what begins with the range is compared with something.
+    for before, after in _changes(connection, names, start - DAY_S, end):
+        if after.time.timestamp() >= start:
+            marks += _marks(after.source, after.time.timestamp(), before, after)
     marks += _newest_marks(connection, names, between)
     return sorted(marks, key=lambda mark: (mark.time, mark.source, mark.what))
 
 
-def _changes(
-    connection: Connection, source: str, start: float, end: float
-) -> Iterator[tuple[float, tuple[str | None, str | None], tuple[str, str]]]:
-    """When hours of a camera began to be of another model or configuration, and what was before and after.
+class _Counting(NamedTuple):
+    """What counted at a camera at the end of an hour, or in a window; None: not known."""
 
-    Step by step, since changes are few: to compare each hour with the one before takes ten times as long.
+    source: str
+    time: datetime
+    model: str | None
+    configuration: str | None
+
+
+def _changes(
+    connection: Connection, names: Sequence[str], start: float, end: float
+) -> Iterator[tuple[_Counting, _Counting]]:
+    """Of hours that are of another model or configuration: what was before, and what is then.
+
+    Of all cameras step by step, since changes are few: to compare each hour with the one before takes ten
+    times as long.
     """
-    row = _SECONDS.c
-    query = select(row.period_start, row.model_version, row.config_hash).where(
-        row.source == source, row.period_s == HOUR_S, func.coalesce(row.model_version, "") != ""
+    [since] = moments(start)
+    before = {name: _Counting(name, since, None, None) for name in names}
+    while before:
+        after = {hour.source: hour for hour in _next_hours(connection, before.values(), end)}
+        for name, hour in after.items():
+            if before[name].model is not None:
+                yield before[name], hour
+        before = after
+
+
+def _next_hours(connection: Connection, known: Collection[_Counting], end: float) -> Iterator[_Counting]:
+    """Of each camera the first hour from a moment on of which another model, or configuration, is known."""
+    columns = ("source", sa.String), ("time", tables.UtcDateTime), ("model", sa.String), ("config", sa.String)
+    last = sa.values(*(sa.column(name, kind) for name, kind in columns)).data([*known]).cte("known")
+    hour, [until] = _SECONDS.alias().c, moments(end)
+    first_known = last.c.config.is_(None) & hour.config_hash.is_not(None)
+    query = _of_hour(hour, last).where(
+        hour.period_start >= last.c.time,
+        hour.period_start < until,
+        sa.or_(
+            last.c.model.is_(None),
+            hour.model_version != last.c.model,
+            hour.config_hash != last.c.config,
+            first_known,
+        ),
     )
-    query = query.order_by(row.period_start).limit(1)
-    begun = connection.execute(query.where(*within(row.period_start, start, end))).first()
-    while begun is not None:
-        before = begun.model_version, begun.config_hash
-        later = within(row.period_start, begun.period_start.timestamp(), end)
-        config = row.config_hash.is_not(None) if before[1] is None else row.config_hash != before[1]
-        begun = connection.execute(query.where(*later, (row.model_version != before[0]) | config)).first()
-        if begun is not None:
-            yield begun.period_start.timestamp(), before, (begun.model_version, begun.config_hash)
+    return _hours(connection, last, query.order_by(hour.period_start))
+
+
+def _of_hour(hour: Any, cameras: sa.CTE) -> sa.Select[Any]:
+    """Where the hours of each of some cameras begin whose model is known."""
+    known = func.coalesce(hour.model_version, "") != ""
+    query = select(hour.period_start).where(hour.source == cameras.c.source, hour.period_s == HOUR_S, known)
+    return query.correlate(cameras)
+
+
+def _hours(connection: Connection, cameras: sa.CTE, start: sa.Select[Any]) -> Iterator[_Counting]:
+    """The first hour of each camera that ``start`` gives; one step down the primary key for each."""
+    row = _SECONDS.c
+    query = select(row.source, row.period_start, row.model_version, row.config_hash).where(
+        row.source == cameras.c.source,
+        row.period_s == HOUR_S,
+        row.period_start == start.limit(1).scalar_subquery(),
+    )
+    return (_Counting(*found) for found in connection.execute(query))
 
 
 def _newest_marks(
     connection: Connection, names: Sequence[str], between: tuple[float, float]
 ) -> Iterator[Mark]:
     """What has changed since the newest hour that has been summed."""
-    row, window = _SECONDS.c, _WINDOWS.c
+    cameras, hour, window = listed(names), _SECONDS.alias().c, _WINDOWS.c
+    newest = _of_hour(hour, cameras).order_by(hour.period_start.desc())
+    last = {found.source: found for found in _hours(connection, cameras, newest)}
     for source, latest in read_latest_windows(connection, None, names).items():
-        hours = select(row.period_start, row.model_version, row.config_hash)
-        hours = hours.where(
-            row.source == source, row.period_s == HOUR_S, func.coalesce(row.model_version, "") != ""
-        )
-        last = connection.execute(hours.order_by(row.period_start.desc()).limit(1)).first()
-        after = latest.model_version, latest.config_hash
-        if last is None or not latest.model_version or after == tuple(last[1:]):
+        before, after = last.get(source), (latest.model_version, latest.config_hash)
+        if before is None or not latest.model_version or after == (before.model, before.configuration):
             continue
         same = window.model_version == latest.model_version, window.config_hash == latest.config_hash
-        later = window.source == source, window.window_start >= last.period_start
+        later = window.source == source, window.window_start >= before.time
         begun = connection.scalar(select(func.min(window.window_start)).where(*later, *same))
         if begun is not None and between[0] <= begun.timestamp() < between[1]:
-            yield from _marks(source, begun.timestamp(), (last.model_version, last.config_hash), after)
+            yield from _marks(source, begun.timestamp(), before, _Counting(source, begun, *after))
 
 
-def _marks(
-    source: str, time: float, before: tuple[str | None, str | None], after: tuple[str, str]
-) -> Iterator[Mark]:
-    for name, old, new in zip(("model", "configuration"), before, after, strict=True):
-        if old is not None and old != new:
+def _marks(source: str, time: float, before: _Counting, after: _Counting) -> Iterator[Mark]:
+    for name, old, new in (
+        ("model", before.model, after.model),
+        ("configuration", before.configuration, after.configuration),
+    ):
+        if old is not None and new is not None and old != new:
             yield Mark(time, source, name, old, new)
 
 
