@@ -217,6 +217,19 @@ def test_the_page_loads_only_what_its_policy_allows(front: Front) -> None:
         assert front.ask(path).status == 200
 
 
+def test_a_browser_gets_a_page_that_says_why_it_gets_nothing(front: Front, people: People) -> None:
+    people.add(role=Role.VIEWER)
+    wants = {"Accept": "text/html,*/*;q=0.8"}
+    nobody = front.ask("/engine", headers=wants)
+    assert (nobody.status, nobody.headers["content-type"]) == (401, "text/html; charset=utf-8")
+    assert nobody.headers["www-authenticate"] == "Bearer"
+    assert b'href="/auth/sign-in?next=/engine"' in nobody.body
+    assert b"takes the role operator" in front.ask("/engine", session=signed_in(front), headers=wants).body
+    strange = front.ask('/auth/<b>&"x', headers=wants)
+    assert (strange.status, b"Not Found" in strange.body, b"<b>" in strange.body) == (404, True, False)
+    assert front.ask("/engine").json["error"], "a program gets JSON"
+
+
 def test_the_identity_providers_people_come_back_with_a_cookie(people: People) -> None:
     with identity_provider() as provider:
         groups = {"guards": {"role": "operator", "cameras": ["gate"]}}

@@ -19,6 +19,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from sightline.access.oidc import OidcClient
 from sightline.camera.messages import AskFeature, LiveMessage, Message
 from sightline.config.loader import load_config
 from sightline.entities import PERSON_ROLES, CameraStatus, Event, Role, Variant
@@ -167,6 +168,7 @@ def console_site(
     folder: Path,
     written: str = "cameras: {}\n",
     certificate: Mapping[str, str] = MappingProxyType({}),
+    oidc: OidcClient | None = None,
 ) -> Iterator[ConsoleSite]:
     """One person of each role is called as the role; ``guest`` is an operator of camera car-park alone.
 
@@ -226,7 +228,7 @@ def console_site(
         pages = HealthPages(cast(Any, cameras), lambda: cameras.writer, sinks=lambda: cameras.sinks)
         endpoints = [
             *pages.endpoints(),
-            *access_endpoints(people.accounts, people.tokens, people.store),
+            *access_endpoints(people.accounts, people.tokens, people.store, oidc),
             *LiveApi(live, still_allowed).endpoints(),
             *api_endpoints(cast(Any, cameras), control, actions, database, people.store),
         ]

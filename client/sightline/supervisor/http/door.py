@@ -6,15 +6,17 @@ import logging
 from collections.abc import Callable, Iterable, MutableMapping
 from contextlib import suppress
 from dataclasses import replace
+from html import escape
 from http import HTTPStatus
 from typing import Any, get_origin
+from urllib.parse import quote
 
 from pydantic import TypeAdapter, ValidationError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
@@ -65,6 +67,25 @@ _SHOWN = frozenset({"authorization", "cookie"})
 _HSTS = "max-age=31536000"
 #: By Pydantic's name of a mistake, what is said of it; of any other its own words.
 _MISTAKES = {"extra_forbidden": "is not known here", "missing": "is required"}
+#: What a browser shows in place of a page that cannot be had.
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>Sightline</title>
+<link rel="icon" href="/auth/sign_in.svg">
+<link rel="stylesheet" href="/auth/sign_in.css">
+</head>
+<body>
+<main>
+<h1><img src="/auth/sign_in.svg" alt="">Sightline</h1>
+<p role="alert">{text}</p>
+{way}
+</main>
+</body>
+</html>
+"""
 _NUL = "a NUL stands in no text here"  # nor does Postgres take one
 _Message = MutableMapping[str, Any]
 
@@ -271,12 +292,23 @@ async def _body_of(endpoint: Endpoint, request: Request) -> Any:
 # -- errors -----------------------------------------------------------------------------------------------
 
 
-def _error(status: int, text: str, headers: Any = None, **more: Any) -> Response:
-    return JSONResponse({"error": harmless(text), **more}, status_code=status, headers=headers)
+def _error(request: Request, status: int, text: str, headers: Any = None) -> Response:
+    """Why there is nothing: as a page where a browser shows it to somebody, else as JSON."""
+    text = harmless(text)
+    if "text/html" not in request.headers.get("accept", ""):
+        return JSONResponse({"error": text}, status_code=status, headers=headers)
+    way = ""
+    if status in {401, 403}:
+        path = request.url.path
+        query = "" if path.startswith("/auth/") else f"?next={quote(path)}"
+        way = f'<p><a href="/auth/sign-in{escape(query)}">Sign in</a></p>'
+    told = escape(text[:1].upper() + text[1:])
+    return HTMLResponse(_PAGE.format(text=told, way=way), status_code=status, headers=headers)
 
 
-async def _http_error(_: Request, error: HTTPException) -> Response:
-    return _error(error.status_code, error.detail or HTTPStatus(error.status_code).phrase, error.headers)
+async def _http_error(request: Request, error: HTTPException) -> Response:
+    detail = error.detail or HTTPStatus(error.status_code).phrase
+    return _error(request, error.status_code, detail, error.headers)
 
 
 async def _own_error(request: Request, error: SightlineError) -> Response:
@@ -285,5 +317,5 @@ async def _own_error(request: Request, error: SightlineError) -> Response:
     headers = {"retry-after": str(wait_s)} if status in {429, 503} else None
     if status == 503:
         log.warning("HTTP: %s %r: %s", request.method, request.url.path, redact(error))
-        return _error(status, "the database does not answer; try again", headers)
-    return _error(status, redact(error.told if isinstance(error, ConfigError) else error), headers)
+        return _error(request, status, "the database does not answer; try again", headers)
+    return _error(request, status, redact(error.told if isinstance(error, ConfigError) else error), headers)
