@@ -22,6 +22,7 @@ from hypothesis import settings
 from sightline.serving.server import TritonServer
 from sightline.store.dialects import parse_url
 from support.browser import chromium
+from support.standstills import Standstills
 
 settings.register_profile("same", derandomize=True)
 if "SIGHTLINE_FUZZ_S" not in os.environ:  # `make soak` looks further than the seed that is a test's own
@@ -57,6 +58,10 @@ def _about_s(item: pytest.Item) -> float:
         timeout = item.get_closest_marker("timeout")
         return (timeout.args[0] if timeout else 300) / 5
     return 10 if any(map(item.get_closest_marker, ("triton", "rtsp", "browser"))) else 0.3
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Standstills())
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -11,6 +11,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -216,7 +217,9 @@ def test_postgres_stopped_and_started(postgres: Postgres, tmp_path: Path) -> Non
 
 @pytest.mark.fault(20)
 def test_a_frozen_postgres_does_not_hold_the_writer(postgres: Postgres, tmp_path: Path) -> None:
-    store = Store(postgres.new_database(), write_timeout_s=1.0)
+    url = postgres.new_database()
+    make_writer(url, tmp_path).close()  # its tables take longer to be made
+    store = Store(url, write_timeout_s=1.0)
     write(store, [checkpoint(counted(1))])
     server = psutil.Process(postgres.pid)
     family = [*server.children(recursive=True), server]
@@ -232,11 +235,27 @@ def test_a_frozen_postgres_does_not_hold_the_writer(postgres: Postgres, tmp_path
     store.close()
 
 
+def test_a_database_that_has_long_been_silent_is_not_waited_for_at_the_end(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = threading.Event()
+    monkeypatch.setattr(Store, "write_rows", lambda *_: release.wait(60))
+    writer = make_writer(sqlite_url, tmp_path)
+    writer.put(checkpoint(counted(7), step=7))
+    until(lambda: writer.health().database_away)
+    writer.close(timeout_s=60)
+    assert writer._thread.is_alive(), "it still asks"
+    release.set()
+    writer._thread.join()
+    monkeypatch.undo()
+    again = make_writer(sqlite_url, tmp_path)
+    assert again.resume_states() == {"gate": {"step": 7}}
+    again.close()
+
+
 def test_closing_while_the_database_hangs_spools_what_is_in_hand(
     sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import threading
-
     release = threading.Event()
     monkeypatch.setattr(Store, "write_rows", lambda *_: release.wait(20))
     writer = make_writer(sqlite_url, tmp_path)
