@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import re
@@ -92,6 +93,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             taken_s[_scope(item.nodeid)] += _about_s(item)
         items.sort(key=lambda item: -taken_s[_scope(item.nodeid)])
+
+
+def pytest_collection_finish() -> None:
+    """Nearly all objects there are now stay to the end, and collecting garbage looks at them no more.
+
+    It would hold up all threads for a second of processor time, four seconds beside other processes: longer
+    than a transaction may be idle.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 class Postgres:

@@ -235,24 +235,6 @@ def test_a_frozen_postgres_does_not_hold_the_writer(postgres: Postgres, tmp_path
     store.close()
 
 
-def test_a_database_that_has_long_been_silent_is_not_waited_for_at_the_end(
-    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    release = threading.Event()
-    monkeypatch.setattr(Store, "write_rows", lambda *_: release.wait(60))
-    writer = make_writer(sqlite_url, tmp_path)
-    writer.put(checkpoint(counted(7), step=7))
-    until(lambda: writer.health().database_away)
-    writer.close(timeout_s=60)
-    assert writer._thread.is_alive(), "it still asks"
-    release.set()
-    writer._thread.join()
-    monkeypatch.undo()
-    again = make_writer(sqlite_url, tmp_path)
-    assert again.resume_states() == {"gate": {"step": 7}}
-    again.close()
-
-
 def test_closing_while_the_database_hangs_spools_what_is_in_hand(
     sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,7 +40,6 @@ MAX_PENDING = 100_000  # rows in memory when neither database nor spool takes th
 #: tell that the database is away: each try may wait for a server that does not answer.
 RETRY_S = (1.0, 4.0)
 STANDBY_POLL_S = 0.5
-CLOSE_AWAY_S = 0.5
 ANNOUNCE_EVERY_S = 5.0  # a stand-by, in the database
 
 
@@ -199,8 +198,6 @@ class Writer:
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Flush within the time given; what is left then stays in the spool for the next start."""
-        # A database that has been silent for a while is not waited for, as what is left is safe in the spool.
-        timeout_s = min(timeout_s, CLOSE_AWAY_S) if self._spooled_store.is_away else timeout_s
         self._stop.set()
         self._wake.set()
         self._thread.join(timeout_s)
