@@ -22,7 +22,7 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 
 from console.api import Api, SupervisorAway, accounts_are_off
 from console.console_options import SupervisorPort
-from console.proxy import PREFIXES, Proxy, refuse, wants_page
+from console.proxy import PREFIXES, Proxy, refuse
 from console.texts import (
     CLOSED,
     CLOSED_REMEDY,
@@ -44,7 +44,7 @@ from sightline.supervisor.http.api_wall import WALL_PAGE
 from sightline.supervisor.http.door import LONG
 from sightline.supervisor.http.http_server import MAX_CONNECTIONS
 from sightline.supervisor.http.open_socket import POLICY
-from sightline.supervisor.http.visitors import address_of, is_from_here
+from sightline.supervisor.http.visitors import address_of, is_from_here, wants_page
 
 log = logging.getLogger(__name__)
 
@@ -168,7 +168,7 @@ class Gate:
                 message["headers"] = [*message["headers"], *_HEADERS.items()]
             await send(message)
 
-        if wants_page(scope):
+        if wants_page(HTTPConnection(scope)):
             if (named := _NAME.fullmatch(scope["path"])) and named[1] not in _titles():
                 await _no_such_page(scope, receive, send, named[1])
                 return
@@ -305,7 +305,7 @@ async def _to_wall(scope: _Message, receive: Any, send: Any) -> None:
 
 async def _lead(scope: _Message, receive: Any, send: Any, path: str, refusal: tuple[int, str]) -> None:
     """Send a browser that wants a page to another one; whatever else is asked for is refused."""
-    if scope["type"] == "websocket" or scope["method"] != "GET" or not wants_page(scope):
+    if scope["type"] == "websocket" or scope["method"] != "GET" or not wants_page(HTTPConnection(scope)):
         await refuse(scope, receive, send, *refusal)
     else:
         await RedirectResponse(path, 303, {"cache-control": "no-store"})(scope, receive, send)

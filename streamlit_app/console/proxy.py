@@ -10,6 +10,7 @@ from typing import Any
 
 import h11
 from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
@@ -17,6 +18,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from console.console_options import SupervisorPort
 from console.texts import AWAY, AWAY_REMEDY, safe
 from sightline.supervisor.http.own_programs import KEY_HEADER
+from sightline.supervisor.http.visitors import wants_page
 
 log = logging.getLogger(__name__)
 
@@ -123,15 +125,10 @@ async def refuse(
     text = " ".join(filter(None, (problem, remedy)))
     retry = {"retry-after": "5"} if status == 503 else {}
     answer: Response = JSONResponse({"error": text}, status, retry)
-    if wants_page(scope):
+    if wants_page(HTTPConnection(scope)):
         answer = HTMLResponse(_page(problem, remedy, way, again=status == 503), status, retry)
     answer.headers["cache-control"] = "no-store"
     await answer(scope, receive, send)
-
-
-def wants_page(scope: _Message) -> bool:
-    """Whether a browser shows the answer."""
-    return "text/html" in Headers(scope=scope).get("accept", "")
 
 
 def _page(problem: str, remedy: str, way: tuple[str, str] | None, *, again: bool) -> str:

@@ -383,7 +383,12 @@ def figures_table(
 
 def table_place(key: str) -> DeltaGenerator | None:
     """Where a chart's table stands; None until it is opened, since a browser takes long over tables."""
-    place = st.expander("As a table", key=f"table_{key}", icon=":material/table_rows:", on_change="rerun")
+    return when_opened("As a table", key=f"table_{key}", icon="table_rows")
+
+
+def when_opened(label: str, *, key: str, icon: str) -> DeltaGenerator | None:
+    """A part of a page that is closed at first, and is made once somebody opens it; None until then."""
+    place = st.expander(label, key=key, icon=f":material/{icon}:", on_change="rerun")
     return place if place.open else None
 
 

@@ -129,7 +129,7 @@ def test_pages(
     assert not elements(browser, "[data-testid=stException]")
     assert fits(browser, width), "the page scrolls sideways"
     if name == "overview":
-        assert texts(browser, ".sl-notice") == [OVERLOAD.capitalize()[:1] + OVERLOAD[1:]]
+        assert texts(browser, ".sl-notice") == [OVERLOAD[0].upper() + OVERLOAD[1:]]
         says(browser, "Owner: sightline on mill (process 7")
         bars = "return getComputedStyle([...document.querySelectorAll('.sl-spark .bars')].at(-1)).clipPath"
         assert browser.execute_script(bars).count("100%") >= 2 * 40, "one for each minute that was watched"

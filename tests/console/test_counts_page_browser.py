@@ -131,7 +131,7 @@ def test_from_a_bar_to_its_events_and_their_clips(browser: Any, site: ConsoleSit
             ActionChains(browser).move_to_element(columns[-1]).click().perform()
         return False
 
-    until(shows_events, 120, every_s=15.0)
+    until(shows_events, 60, every_s=15.0)
     until(lambda: "Person crossed door" in texts(browser, ".queue .row")[0], 20)
     shot(browser, "counts-behind-a-bar")
     rows = [row for row in elements(browser, ".queue .row") if "clip" in row.text.splitlines()[-1:]]

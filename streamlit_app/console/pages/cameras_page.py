@@ -154,8 +154,8 @@ def _line_of(entry: CameraEntry) -> str:
 
 
 def _render_changes(viewer: Viewer, *, read_only: bool) -> None:
-    history = st.expander("What was changed", key="changes", icon=":material/history:", on_change="rerun")
-    if not history.open:  # dozens of differences, which a browser takes long over
+    history = theme.when_opened("What was changed", key="changes", icon="history")
+    if history is None:  # dozens of differences, which a browser takes long over
         return
     with history:
         changes = viewer.api.get("/api/v1/changes", limit=CHANGES)

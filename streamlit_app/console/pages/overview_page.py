@@ -339,7 +339,7 @@ def _spark(buckets: Sequence[Bucket], counts: Mapping[float, int], span: Span) -
         if cover in kinds
     ]
     # One shape: with an element for each bar, a browser takes as long over these as over all of the page.
-    highest, wide, shape = max(counts.values(), default=0) or 1, span.step_s * 0.84 * share, []
+    highest, wide, shape = max(counts.values(), default=1), span.step_s * 0.84 * share, []
     for start, count in sorted(counts.items()):
         left, low = (start - span.start) * share, 100 - max(5, 92 * count / highest)
         right = left + wide

@@ -233,23 +233,21 @@ def _of_rows(
     source = _in_time(connection, column.source, asked) if ledger.is_aligned else column.source
     rows = rows.where(*asked.of(column, source))
     sums = _added_up(column, ledger, single=True)
-    whole = within(time, *parts.rows)
+    by_bucket = len(cut) > 1 and ("source" in by or not ledger.is_aligned)
+    # Unless it is told the whole part, Postgres guesses that rows in listed buckets are everywhere; SQLite
+    # would read that part of the index once for each bucket.
+    if not by_bucket or connection.dialect.name != "sqlite":
+        rows = rows.where(*within(time, *parts.rows))
     if len(cut) == 1:  # SQLite need not sort by it
-        rows = rows.where(*whole)
         query = rows.with_only_columns(sa.literal(cut[0][0]).label("bucket"), *names, *sums)
         # Without anything to group by there would be a row of no rows.
         return query.group_by(*names or (column.source,))
     bucket = _buckets(connection, cut, "rows").c
     number = bucket.number.label("bucket")
-    if "source" in by or not ledger.is_aligned:
+    if by_bucket:
         query = rows.with_only_columns(number, *names, *sums)
-        # Unless it is told the whole part, Postgres guesses that rows in listed buckets are everywhere;
-        # SQLite would read that part of the index once for each bucket.
-        told = () if connection.dialect.name == "sqlite" else whole
-        query = query.where(time >= bucket.low, time < bucket.high, *told)
-        return query.group_by(bucket.number, *names)
+        return query.where(time >= bucket.low, time < bucket.high).group_by(bucket.number, *names)
     # Of windows that begin together all cameras first: few rows are left to look for their buckets.
-    rows = rows.where(*whole)
     moment = rows.with_only_columns(column.start, *names, *sums).group_by(time, *names).subquery().c
     names = [moment[name].label(name) for name in by]
     query = select(number, *names, *_added_up(moment, ledger, single=False))

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from html import escape
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, get_origin
 from urllib.parse import quote
 
@@ -37,7 +38,7 @@ from sightline.supervisor.http.endpoint import JSON_TYPE, WEBSOCKET, Call, Endpo
 from sightline.supervisor.http.open_socket import LATER, POLICY
 from sightline.supervisor.http.own_programs import PassedOn
 from sightline.supervisor.http.seats import Turns
-from sightline.supervisor.http.visitors import SAFE, Visitors, address_of, is_secure
+from sightline.supervisor.http.visitors import SAFE, Visitors, address_of, is_secure, wants_page
 
 log = logging.getLogger(__name__)
 
@@ -68,24 +69,7 @@ _HSTS = "max-age=31536000"
 #: By Pydantic's name of a mistake, what is said of it; of any other its own words.
 _MISTAKES = {"extra_forbidden": "is not known here", "missing": "is required"}
 #: What a browser shows in place of a page that cannot be had.
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>Sightline</title>
-<link rel="icon" href="/auth/sign_in.svg">
-<link rel="stylesheet" href="/auth/sign_in.css">
-</head>
-<body>
-<main>
-<h1><img src="/auth/sign_in.svg" alt="">Sightline</h1>
-<p role="alert">{text}</p>
-{way}
-</main>
-</body>
-</html>
-"""
+_PAGE = (Path(__file__).parent / "pages" / "refused.html").read_text(encoding="utf-8")
 _NUL = "a NUL stands in no text here"  # nor does Postgres take one
 _Message = MutableMapping[str, Any]
 
@@ -295,7 +279,7 @@ async def _body_of(endpoint: Endpoint, request: Request) -> Any:
 def _error(request: Request, status: int, text: str, headers: Any = None) -> Response:
     """Why there is nothing: as a page where a browser shows it to somebody, else as JSON."""
     text = harmless(text)
-    if "text/html" not in request.headers.get("accept", ""):
+    if not wants_page(request):
         return JSONResponse({"error": text}, status_code=status, headers=headers)
     way = ""
     if status in {401, 403}:

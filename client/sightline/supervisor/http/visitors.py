@@ -78,6 +78,11 @@ def is_from_here(connection: HTTPConnection) -> bool:
     return all(map(is_here, (address_of(connection), *filter(None, map(str.strip, others)))))
 
 
+def wants_page(connection: HTTPConnection) -> bool:
+    """Whether a browser shows the answer to somebody."""
+    return "text/html" in connection.headers.get("accept", "")
+
+
 def is_secure(connection: HTTPConnection) -> bool:
     """Whether nobody on the way can read it, as far as is known here."""
     return connection.url.scheme in {"https", "wss"}
