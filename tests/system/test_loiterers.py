@@ -24,7 +24,7 @@ STAYS = [
 ]
 #: A pass takes half a minute, so its three tests stand together: with the browser's.
 SIMULATED = pytest.param("simulated", marks=pytest.mark.browser)
-REAL = pytest.param("real", marks=[pytest.mark.long, NEEDS_SHARED])
+REAL = pytest.param("real", marks=[pytest.mark.long, pytest.mark.alone, NEEDS_SHARED])
 
 
 @pytest.fixture(scope="module")
