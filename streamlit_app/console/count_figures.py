@@ -20,11 +20,10 @@ from sightline.store.read.history import (
     read_windows_since,
 )
 from sightline.store.read.queries import (
-    CountSum,
     TotalCount,
     add_known,
-    read_counts,
     read_event_counts,
+    read_lacking,
     read_total_counts,
     read_watched,
     read_whole_counts,
@@ -150,18 +149,19 @@ def read_figures(connection: Connection, choice: CountChoice, at: float) -> Figu
     cameras, span, names = choice.cameras, choice.span, choice.sources
     known = read_known(connection, cameras, names, at)  # first: what is written meanwhile is no gap
     watched = read_watched(connection, cameras, span, names)
-    whole = read_counts(connection, cameras, span.whole(), names)
     covers, together = cover_each(span, watched, names, known, at)
     rows = tuple(read_series(connection, choice, span))
+    totals = _totals(connection, choice, rows)
+    lacking = read_lacking(connection, cameras, span, names)
     return Figures(
-        totals=tuple(_totals(choice, whole, rows)),
+        totals=totals,
         rows=rows,
         together=together,
         covers=covers,
         first={name: each.first for name, each in known.items()},
         longest_window_s=max((row.longest_window_s for row in watched), default=0.0),
-        lacking=tuple(sorted({f"{row.item_class} ({row.source})" for row in whole if row.blind_s})),
-        classes=tuple(sorted({row.item_class for row in whole})),
+        lacking=tuple(f"{name} ({source})" for name, source in lacking),
+        classes=tuple(sorted({*_classes(connection, choice, totals), *(name for name, _ in lacking)})),
         marks=tuple(read_marks(connection, cameras, (span.start, span.end), names)),
         gone_before=read_windows_since(connection) if span.step_s < HOUR_S else 0.0,
     )
@@ -203,18 +203,27 @@ def read_happened(
 
 
 def _totals(
-    choice: CountChoice, whole: Sequence[CountSum], rows: Iterable[TotalCount]
-) -> Iterable[tuple[str, int | None]]:
+    connection: Connection, choice: CountChoice, rows: Sequence[TotalCount]
+) -> tuple[tuple[str, int | None], ...]:
     """Of the whole range, by series, the most first: the first ones get a colour of their own."""
+    split, of = choice.split, (choice.cameras, choice.span, choice.sources)
     totals: dict[str, int | None] = {}
-    if choice.split.kind is not None:
+    if split.kind is None:
+        totals = read_whole_counts(connection, *of, split.column, rows, choice.classes)
+    else:
         for row in rows:
             add_known(totals, row.name, row.count)
-    else:
-        for each in whole:
-            if each.count != 0 and (not choice.classes or each.item_class in choice.classes):
-                add_known(totals, getattr(each, choice.split.column), each.count)
-    return sorted(totals.items(), key=lambda item: (-(item[1] or 0), item[0]))
+    return tuple(sorted(totals.items(), key=lambda item: (-(item[1] or 0), item[0])))
+
+
+def _classes(
+    connection: Connection, choice: CountChoice, totals: Iterable[tuple[str, int | None]]
+) -> set[str]:
+    """All that were counted, of which some may be chosen."""
+    split, of = choice.split, (choice.cameras, choice.span.whole(), choice.sources)
+    if split.kind is None and split.column == "item_class" and not choice.classes:
+        return {name for name, _ in totals}
+    return {row.name for row in read_total_counts(connection, *of, "item_class")}
 
 
 def read_week_before(

@@ -9,7 +9,6 @@ from collections.abc import Callable, MutableMapping
 from contextlib import suppress
 from functools import cache, partial
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -17,7 +16,6 @@ from google.protobuf.message import DecodeError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 from starlette.responses import RedirectResponse
-from streamlit.file_util import get_static_dir
 from streamlit.proto.BackMsg_pb2 import BackMsg
 
 from console.api import Api, SupervisorAway, accounts_are_off
@@ -87,9 +85,6 @@ _INSTEAD = {
     + _WATCH,
     b'<div id="root"></div>': f'<div id="root"><p class="opening" role="status">{OPENING}</p></div>'.encode(),
 }
-#: Pages whose charts are the first that one wants to see, and the scripts that draw them: asked for with the
-#: page, they are there when its figures have been read.
-_WITH_CHARTS, _OF_CHARTS = ("/overview", "/counts"), ("ArrowVegaLiteChart.*.js", "embed.*.js")
 #: What the address of a page may look like; scripts, pictures and files have other ones.
 _NAME = re.compile(r"/([^/._][^/.]*)/?")
 _Message = MutableMapping[str, Any]
@@ -173,8 +168,7 @@ class Gate:
                 await _no_such_page(scope, receive, send, named[1])
                 return
             plain = [(name, value) for name, value in scope["headers"] if name != b"accept-encoding"]
-            scripts = _chart_scripts() if scope["path"] in _WITH_CHARTS else b""
-            await self._app({**scope, "headers": plain}, receive, Opening(send_with_headers, scripts))
+            await self._app({**scope, "headers": plain}, receive, Opening(send_with_headers))
         else:
             await self._app(scope, receive, send_with_headers)
 
@@ -182,13 +176,11 @@ class Gate:
 class Opening:
     """Sends a page with our name in it, and what it says until Streamlit's scripts have come.
 
-    Without it a page stays white for seconds on a slow machine, and for good where a script is lost. ``more``
-    goes to the end of its head.
+    Without it a page stays white for seconds on a slow machine, and for good where a script is lost.
     """
 
-    def __init__(self, send: Any, more: bytes = b"") -> None:
+    def __init__(self, send: Any) -> None:
         self._send = send
-        self._instead = {**_INSTEAD, b"</head>": more + b"</head>"}
         self._start: _Message | None = None  # of a page, held back until its length is known
         self._body = b""
 
@@ -205,7 +197,7 @@ class Opening:
         self._body += message.get("body", b"")
         if message.get("more_body"):
             return
-        for given, ours in self._instead.items():
+        for given, ours in _INSTEAD.items():
             self._body = self._body.replace(given, ours)
         kept = [(name, value) for name, value in self._start["headers"] if name != b"content-length"]
         # A HEAD has no body, and says nothing of its length then.
@@ -218,15 +210,6 @@ class Opening:
 def _titles() -> dict[str, str]:
     """Of the pages, by the paths of their addresses; they are imported once Streamlit runs."""
     return {page.path: page.title for page in import_module("console.pages").PAGES}
-
-
-@cache
-def _chart_scripts() -> bytes:
-    """Where a page's head asks for them; Streamlit's releases have other names."""
-    scripts = Path(get_static_dir()) / "static" / "js"
-    names = sorted(path.name for pattern in _OF_CHARTS for path in scripts.glob(pattern))
-    links = (f'<link rel="modulepreload" crossorigin href="./static/js/{name}">' for name in names)
-    return "".join(links).encode()
 
 
 async def _while_here(

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 import streamlit as st
 
 from console import theme
-from console.charts import Spec
+from console.charts import Chart, parts_chart
+from console.components.chart_component import show_chart
 from console.texts import DASH, drops, milliseconds, number, safe
 from sightline.entities import SERVER_STAGES, STAGES, CameraStatus
 from sightline.store.read.queries import is_stale
@@ -75,8 +76,7 @@ def _show_times(live: Sequence[CameraStatus]) -> None:
     which = f"the {MAX_BARS} slowest of {len(live)} cameras" if len(live) > MAX_BARS else "all live cameras"
     st.html(theme.heading("Mean time of a frame in each stage", f"ms, {which}"))
     st.html(theme.swatches((colours[part], safe(NAMES.get(part, part))) for part in parts))
-    chart = _stacked(slowest, parts, colours)
-    st.vega_lite_chart(chart, key="health_stages", alt="Mean stage times by camera")
+    show_chart(_stacked(slowest, parts, colours), "Mean stage times by camera", key="health_stages")
     line = st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom")
     line.html(theme.heading("Stage times", "ms, over the last seconds; budgets are for p99"))
     figure = line.segmented_control(
@@ -112,32 +112,13 @@ def stage_ms(status: CameraStatus, stage: str, figure: str) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def _stacked(statuses: Sequence[CameraStatus], parts: Sequence[str], colours: Mapping[str, str]) -> Spec:
-    rows = [
-        {
-            "camera": status.source,
-            "stage": NAMES.get(part, part),
-            "order": order,
-            "ms": stage_ms(status, part, "mean") or 0.0,
-            "colour": colours[part],
-        }
+def _stacked(statuses: Sequence[CameraStatus], parts: Sequence[str], colours: Mapping[str, str]) -> Chart:
+    named = {NAMES.get(part, part): part for part in parts}
+    rows = {
+        status.source: {name: stage_ms(status, part, "mean") or 0.0 for name, part in named.items()}
         for status in statuses
-        for order, part in enumerate(parts)
-    ]
-    names = [status.source for status in statuses]
-    x_axis = {"title": None, "tickCount": 6, "labelPadding": 6}
-    y_axis = {"title": None, "ticks": False, "domain": False, "labelLimit": 120}
-    camera, ms = {"field": "camera", "type": "nominal"}, {"field": "ms", "type": "quantitative"}
-    encoding = {
-        "x": {**ms, "axis": x_axis, "stack": "zero"},
-        "y": {**camera, "axis": y_axis, "sort": names},
-        "color": {"field": "colour", "type": "nominal", "scale": None},
-        "order": {"field": "order", "type": "quantitative"},
-        "tooltip": [camera, {"field": "stage", "type": "nominal"}, {**ms, "format": ".2f"}],
     }
-    mark = {"type": "bar", "height": {"band": 0.72}}
-    layer = {"data": {"values": rows}, "mark": mark, "encoding": encoding}
-    return {"height": 26 * len(names) + 40, "layer": [layer]}
+    return parts_chart(rows, {name: colours[part] for name, part in named.items()}, "ms")
 
 
 def _stage_cell(status: CameraStatus, stage: str, figure: str, whole: float) -> tuple[str, str]:

@@ -26,7 +26,7 @@ from support.browser import chromium, fill_in
 from support.console_site import ConsoleSite, console_site
 from support.console_world import World
 from support.front import served
-from support.live_dom import SHOTS, fits, look, press, says, text_of, texts
+from support.live_dom import SHOTS, elements, fits, look, press, says, text_of, texts
 from support.people import PASSWORD, People
 from support.people import ROOT as ROOT_USER
 from support.shown_world import OVERLOAD
@@ -35,6 +35,7 @@ pytest.importorskip("streamlit", reason="the console's packages are not installe
 pytestmark = pytest.mark.browser
 
 # Streamlit asks below the page's own path first and then finds its server: its habit, not our error.
+CHART = ".chart .plot svg"
 STREAMLITS_OWN = ("/_stcore/health", "/_stcore/host-config", "/favicon.ico")  # the last of the sign-in page
 WAIT_S = 30.0
 
@@ -94,10 +95,6 @@ def sign_in(browser: Any, site: ConsoleSite) -> Iterator[Callable[[str], None]]:
     browser.get_log("browser")
 
 
-def elements(browser: Any, css: str) -> list[Any]:
-    return browser.find_elements("css selector", css)
-
-
 def complaints(browser: Any) -> list[str]:
     bad = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
     return [message for message in bad if not any(own in message for own in STREAMLITS_OWN)]
@@ -125,7 +122,7 @@ def test_pages(
     look(browser, width=width, height=height, scheme=scheme)
     browser.get(base_url + path)
     until(lambda: elements(browser, content), content)
-    until(lambda: len(elements(browser, "[data-testid=stVegaLiteChart] svg.marks")) >= charts, "charts")
+    until(lambda: len(elements(browser, CHART)) >= charts, "charts")
     assert not elements(browser, "[data-testid=stException]")
     assert fits(browser, width), "the page scrolls sideways"
     if name == "overview":
@@ -145,23 +142,22 @@ def test_new_rows_appear_and_the_chart_stays(
     sign_in("viewer")
     look(browser, width=1440, height=900)
     browser.get(base_url + "/counts")
-    until(lambda: elements(browser, "[data-testid=stVegaLiteChart] svg.marks"), "chart")
+    until(lambda: elements(browser, CHART), "chart")
     legend = "return document.querySelector('.sl-legend')?.innerText || ''"
     until(lambda: "person" in browser.execute_script(legend), "legend")
     assert "truck" not in browser.execute_script(legend)
     # A node that is replaced loses its mark: a redrawn chart is a flicker.
     browser.execute_script(
-        "document.querySelector('[data-testid=stVegaLiteChart]').dataset.mark = 'kept';"
-        "window.gone = 0; new MutationObserver(() => {"
-        " if (!document.querySelector('[data-testid=stVegaLiteChart]')) window.gone++;"
-        "}).observe(document.body, {childList: true, subtree: true});"
+        "const place = document.querySelector('.st-key-bar_chart'); place.dataset.mark = 'kept';"
+        "window.gone = 0; new MutationObserver(() => { if (!place.isConnected) window.gone++; })"
+        ".observe(document.body, {childList: true, subtree: true});"
     )
+    plot = elements(browser, ".chart .plot")[0]
     world.window("north-gate", time.time() // 60 * 60 - 120, 1.0, truck=7)
     until(lambda: "truck" in browser.execute_script(legend), "the new class")
-    kept = browser.execute_script(
-        "return document.querySelector('[data-testid=stVegaLiteChart]').dataset.mark"
-    )
+    kept = browser.execute_script("return document.querySelector('.st-key-bar_chart').dataset.mark")
     assert (kept, browser.execute_script("return window.gone")) == ("kept", 0)
+    assert plot.is_displayed()
     assert complaints(browser) == []
 
 
@@ -214,6 +210,11 @@ def test_an_open_page_ends_with_its_sign_in(
     assert "north-gate" not in text_of(browser)
 
 
+def everything(browser: Any) -> str:
+    """What a page has, its charts too."""
+    return str(browser.page_source) + "".join(texts(browser, ".chart"))
+
+
 @pytest.mark.parametrize("name", ["viewer", "operator", "engineer", "admin", "guest"])
 def test_each_role_sees_its_pages_and_its_cameras(
     browser: Any, base_url: str, sign_in: Callable[[str], None], name: str
@@ -230,8 +231,8 @@ def test_each_role_sees_its_pages_and_its_cameras(
             assert ("p99" in text_of(browser)) == is_engineer
             assert ("Owner: sightline" in text_of(browser)) == is_engineer
         if name != "guest":
-            until(lambda: "north-gate" in browser.page_source, page)
-        assert ("north-gate" in browser.page_source) == (name != "guest"), page
+            until(lambda: "north-gate" in everything(browser), page)
+        assert ("north-gate" in everything(browser)) == (name != "guest"), page
         assert not elements(browser, "[data-testid=stException]")
     assert complaints(browser) == []
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ pytestmark = pytest.mark.browser
 CAMERAS = ("north-gate", "car-park", "loading-dock")
 WEEK_S = 604_800
 HOURS = 9 * 24  # a day, and the same of the week before
-CHART = "[data-testid=stVegaLiteChart] svg.marks"
+CHART = ".chart .plot[aria-label] svg"
 SCREENS = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
 
 
@@ -113,25 +112,21 @@ def test_from_a_bar_to_its_events_and_their_clips(browser: Any, site: ConsoleSit
     choose_range(browser, "6 h")
     press(browser, "Direction", 0)
     until(lambda: "car-park · door · forward" in text_of(browser), 30)
-    # The column of the bar is pressed where its rectangle lies, whatever its height.
-    from selenium.common.exceptions import StaleElementReferenceException
+    # The last bar with crossings is pressed where its column lies, whatever its height.
     from selenium.webdriver import ActionChains
+    from selenium.webdriver.common.keys import Keys
 
-    def shows_events() -> bool:
-        """Pressed again where the chart was drawn anew just then, and another one was pressed."""
-        if elements(browser, ".queue .row"):  # a bar that is pressed twice is chosen no longer
-            return True
-        with suppress(StaleElementReferenceException, IndexError):
-            chart = elements(browser, CHART)[0]
-            columns = [
-                box
-                for box in chart.find_elements("css selector", "path[aria-label]")
-                if "forward" in (box.get_attribute("aria-label") or "")
-            ]
-            ActionChains(browser).move_to_element(columns[-1]).click().perform()
-        return False
+    [plot] = elements(browser, ".chart .plot.picks")
+    plot.send_keys(Keys.END)
 
-    until(shows_events, 60, every_s=15.0)
+    def is_one_with_crossings() -> bool:
+        told = str(plot.get_attribute("aria-valuetext"))
+        return "forward" in told or bool(plot.send_keys(Keys.ARROW_LEFT))
+
+    until(is_one_with_crossings, 30)
+    [column] = elements(browser, ".chart .spot")
+    ActionChains(browser).move_to_element(column).click().perform()
+    until(lambda: elements(browser, ".queue .row"), 30)
     until(lambda: "Person crossed door" in texts(browser, ".queue .row")[0], 20)
     shot(browser, "counts-behind-a-bar")
     rows = [row for row in elements(browser, ".queue .row") if "clip" in row.text.splitlines()[-1:]]

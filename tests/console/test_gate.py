@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
-import re
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -610,11 +609,3 @@ def test_a_supervisor_with_tls_is_asked_by_its_own_certificate_alone(
         assert console.ask("/api/v1/who").json["scheme"] == "http"  # as the browser asks
         with console.socket("/ws/echo", people.session()) as socket:
             socket.recv()
-
-
-def test_pages_with_charts_ask_at_once_for_the_scripts_that_draw_them() -> None:
-    names = re.findall(r'href="\./static/js/([^"]+)"', gate._chart_scripts().decode())
-    assert {name.partition(".")[0] for name in names} == {"ArrowVegaLiteChart", "embed"}
-    scripts = Path(streamlit.__file__).parent / "static" / "static" / "js"
-    assert all((scripts / name).is_file() for name in names)
-    assert {path.removeprefix("/") for path in gate._WITH_CHARTS} <= {page.path for page in PAGES}

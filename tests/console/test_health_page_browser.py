@@ -123,7 +123,7 @@ def test_several_limits_stand_in_order_and_the_engineer_sees_the_figures(
     says(browser, "connection refused")
     says(browser, "busy 97 %")
     says(browser, "Budget")
-    until(lambda: elements(browser, "[data-testid=stVegaLiteChart] svg.marks"), 20)
+    until(lambda: elements(browser, ".chart .plot svg"), 20)
     # 54 ms of p99 in infer are within its budget, and none of the stages is over.
     assert not elements(browser, ".sl-over")
     shot(browser, "health-engineer")

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -203,23 +203,44 @@ def test_every_figure_is_the_same_in_sums_table_csv_and_parquet(counted: str) ->
     assert all(0 <= line.coverage <= 1 for line in lines)
 
 
-def test_the_cameras_now_are_what_the_buckets_of_hour_and_day_tell(counted: str) -> None:
-    now = T0 + 7000
+@pytest.mark.parametrize("summed", [False, True], ids=["rows", "hours"])
+@pytest.mark.parametrize("step_s", [60, 900, 7200])
+@pytest.mark.parametrize("midnight", [-43_200, 0, 3600, 5400, 6300])  # in the last hour, and before it
+def test_the_cameras_now_are_what_the_buckets_of_hour_and_day_tell(
+    counted: str, midnight: int, step_s: int, summed: bool
+) -> None:
+    now, zone = T0 + 7190, timezone(timedelta(seconds=-(T0 + midnight) % DAY_S))
     world = World(counted)
+    if summed:
+        with world.engine.begin() as writing:
+            rollups.roll_up(writing, 1000)
+    with reading(counted) as connection:
+        lately = read_now(connection, None, NAMES, now, zone, step_s)
+        today, hour = Span.over(now, now + 1, DAY_S, zone), Span.over(now - 3600, now, step_s)
+        assert (lately.day, lately.hour) == (today, hour)
+        assert lately.hour_counts == queries.read_counts(connection, None, hour, NAMES, lacking=False)
+        assert lately.hour_watched == queries.read_watched(connection, None, hour, NAMES)
+        assert {row.source: row for row in lately.day_watched} == {
+            row.source: row for row in queries.read_watched(connection, None, today, NAMES)
+        }
+        by = {
+            name: {
+                row.name: row.count for row in queries.read_total_counts(connection, None, today, NAMES, name)
+            }
+            for name in ("source", "item_class")
+        }
+    assert {row.source: row.today for row in lately.cameras} == by["source"]
+    assert lately.by_class == by["item_class"]
+
+
+def test_the_cameras_now_have_their_last_event_and_what_is_new(database_url: str) -> None:
+    world = World(database_url)
     world.event("gate", "crossing", "door", T0 + 500)
     world.alert("a", "yard", T0 + 600)
-    with reading(counted) as connection:
-        lately = read_now(connection, None, NAMES, now, BERLIN)
-        found = {row.source: row for row in lately.cameras}
-        today = Span.over(now, now + 1, DAY_S, BERLIN)
-        sums: Counter[str] = Counter()
-        for row in queries.read_counts(connection, None, today, NAMES):
-            sums[row.source] += row.count or 0
-        by_class = queries.read_total_counts(connection, None, today, NAMES, "item_class")
-    assert {name: row.today for name, row in found.items()} == dict(sums)
-    assert lately.by_class == {row.name: row.count for row in by_class}
-    assert (found["gate"].last_event_time, found["yard"].last_event_time) == (T0 + 500, None)
-    assert (found["gate"].new_alerts, found["yard"].new_alerts) == (0, 1)
+    with reading(database_url) as connection:
+        gate, yard = read_now(connection, None, NAMES, T0 + 700, BERLIN).cameras
+    assert (gate.last_event_time, yard.last_event_time) == (T0 + 500, None)
+    assert (gate.new_alerts, yard.new_alerts) == (0, 1)
 
 
 def test_flows_are_told_with_what_was_watched(database_url: str) -> None:

@@ -26,6 +26,7 @@ from sightline.store.read.queries import (
     read_event_counts,
     read_events,
     read_first_windows,
+    read_lacking,
     read_latest_windows,
     read_watched,
 )
@@ -198,7 +199,9 @@ def test_a_class_that_the_model_lacks_is_no_zero_in_windows_hours_and_days(
             assert bool(rollups.roll_up(writing, 1000 * rolled_up)) is bool(rolled_up)
         for step_s, expected in ((3600, [*hours, ("person", T0 + 7200, 1, 0)]), (DAY_S, day)):
             with Database(database_url).reading() as connection:
-                sums = read_counts(connection, None, Span.over(T0, T0 + 9000, step_s), ["dock"])
+                span = Span.over(T0, T0 + 9000, step_s)
+                sums = read_counts(connection, None, span, ["dock"])
+                assert read_lacking(connection, None, span, ["dock", "gate"]) == [("forklift", "dock")]
             assert [(row.item_class, row.bucket, row.count, row.blind_s) for row in sums] == expected
             assert distinct(sums) == {("dock", "forklift"): 2, ("dock", "person"): 4}
 

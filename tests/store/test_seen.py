@@ -65,6 +65,7 @@ CASES: dict[str, Callable[[Connection, Cameras, str], Any]] = {
     "read_latest_windows": lambda c, cameras, _: queries.read_latest_windows(c, cameras, BOTH),
     "read_first_windows": lambda c, cameras, _: queries.read_first_windows(c, cameras, BOTH),
     "read_counts": lambda c, cameras, _: queries.read_counts(c, cameras, SPAN, BOTH),
+    "read_lacking": lambda c, cameras, _: queries.read_lacking(c, cameras, SPAN, BOTH),
     "read_watched": lambda c, cameras, _: queries.read_watched(c, cameras, SPAN, BOTH),
     "read_known": lambda c, cameras, _: coverage.read_known(c, cameras, BOTH, T0 + 300),
     "read_covered": lambda c, cameras, _: {
@@ -138,7 +139,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
     world = World(url)
     for camera in ("gate", "yard"):
         world.camera(camera, T0 + 300)
-        world.window(camera, T0 + 60, 1.0, person=3)
+        world.window(camera, T0 + 60, 1.0, person=3, forklift=0, seen={"forklift": 0.0})
         world.event(camera, "crossing", "door", T0 + 61, direction="forward")
         world.alert(f"alert of {camera}", camera, T0 + 62, rule=f"of {camera}")
         world.mute(camera, "intrusion", T0 + 600)

@@ -105,7 +105,7 @@ const look = () => {
   const ended = state === "notRunning" || document.querySelector(".sl-foot");
   const waits = document.querySelector("[data-testid=stSkeleton], [data-testid=stSpinner]");
   const heading = document.querySelector(".sl-title")?.innerText ?? "";
-  const drawn = document.querySelectorAll("[data-testid=stVegaLiteChart] :is(canvas, svg.marks)").length;
+  const drawn = count(document, ".chart .plot svg");
   if (ended && !waits && heading.includes(title) && drawn >= charts && count(document, selector) >= least)
     done(performance.now());
   else setTimeout(look, 20);

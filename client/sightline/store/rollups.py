@@ -72,6 +72,18 @@ def raw_counts(connection: Connection) -> Select[Any]:
     ).where((raw.count > 0) | raw.coverage.is_not(None))
 
 
+def raw_arrivals(_: Connection) -> Select[Any]:
+    """Those that counted anything: source, item_class, start, arrivals; all that is in an index."""
+    raw = _COUNTS.c
+    start = raw.window_start.label("start")
+    return select(raw.source, raw.item_class, start, raw.arrivals).where(raw.count > 0)
+
+
+def raw_blind(connection: Connection) -> Select[Any]:
+    """The same of those in which the model lacked the class for a time."""
+    return raw_counts(connection).where(_COUNTS.c.coverage.is_not(None))
+
+
 def raw_sources(connection: Connection) -> Select[Any]:
     """Windows of cameras: source, start, watched_s, dropped_frames, longest_window_s, and what counted."""
     raw = _WINDOWS.c

@@ -11,7 +11,8 @@ from sqlalchemy import Connection
 
 from console import theme
 from console.behind_bar import show_behind
-from console.charts import LEFT_PX, PICK, Bars, count_chart, coverage_chart, heat_chart
+from console.charts import NAMES_PX, Bars, count_chart, coverage_chart, heat_chart
+from console.components.chart_component import show_chart
 from console.count_figures import (
     SPLITS,
     CountChoice,
@@ -305,14 +306,9 @@ def _show_together(viewer: Viewer, choice: CountChoice, figures: Figures, before
         marks=_marks(viewer, figures),
         chosen=chosen if chosen in span.edges[:-1] else None,
     )
-    chart = count_chart(bars, height=330, left_px=LEFT_PX, picks=True)
-    st.vega_lite_chart(
-        chart,
-        key="bar_chart",
-        on_select=_pick,
-        selection_mode=PICK,
-        alt=f"{choice.split.what.capitalize()} over time; the table below has the same numbers",
-    )
+    label = f"{choice.split.what.capitalize()} over time; the table below has the same numbers"
+    chart = count_chart(bars, height_px=300, left_px=NAMES_PX)
+    show_chart(chart, label, key="bar_chart", on_pick=_pick)
     dashed = "Dashed: the same time a week before. " if before and before.buckets else ""
     st.html(theme.caption(f"{dashed}Press a bar for what is behind it. {choice.split.note}"))
     if figures.lacking:
@@ -320,10 +316,10 @@ def _show_together(viewer: Viewer, choice: CountChoice, figures: Figures, before
     theme.figures_table("counts", span, figures.together, figures.series, names, viewer)
 
 
-def _pick() -> None:
-    """A bar was pressed."""
-    points = st.session_state["bar_chart"]["selection"].get(PICK) or [{}]
-    st.session_state["counts_bar"] = points[0].get("x")
+def _pick(begin: float) -> None:
+    """A bar was pressed; one that is pressed twice is chosen no longer."""
+    before = st.session_state.get("counts_bar")
+    st.session_state["counts_bar"] = None if begin == before else begin
 
 
 def _show_changes(viewer: Viewer, figures: Figures) -> None:
@@ -353,7 +349,7 @@ def _show_coverage(viewer: Viewer, choice: CountChoice, figures: Figures) -> Non
     st.html(theme.heading("Watched", note))
     if shown:
         chart = coverage_chart(shown, choice.span, viewer.zone)
-        st.vega_lite_chart(chart, key="counts_coverage", alt="What each camera watched; a table follows")
+        show_chart(chart, "What each camera watched; a table follows", key="counts_coverage")
     if place := theme.table_place("coverage"):
         body: list[theme.Row] = []
         for name, buckets in covers.items():
@@ -390,9 +386,8 @@ def _show_panels(viewer: Viewer, connection: Connection, choice: CountChoice, fi
         st.html(theme.heading(safe(name), number(whole)))
         own_colours = {row: colours[row] for row in names if row in colours} or theme.colours(names)
         bars = Bars(choice.span, viewer.zone, figures.covers[name], series, own_colours)
-        chart = count_chart(bars, height=120, left_px=LEFT_PX)
-        told = f"Counts of {name} over time; a table follows"
-        st.vega_lite_chart(chart, key=f"counts_panel_{name}", alt=told)
+        chart = count_chart(bars, height_px=95, left_px=NAMES_PX)
+        show_chart(chart, f"Counts of {name} over time; a table follows", key=f"counts_panel_{name}")
         theme.figures_table(f"counts_{name}", choice.span, figures.covers[name], series, names, viewer)
     hidden = len(choice.sources) - MAX_PANELS
     if hidden > 0:
@@ -415,9 +410,8 @@ def _show_heat_map(viewer: Viewer, connection: Connection, choice: CountChoice) 
         remedy = "An hour is shown here once it is over. Or choose a longer range."
         theme.state("Nothing was watched in this range.", remedy, icon="search_off")
         return
-    st.vega_lite_chart(
-        heat_chart(cells), key="counts_heat", alt="Objects an hour by weekday and hour; a table follows"
-    )
+    label = "Objects an hour by weekday and hour; a table follows"
+    show_chart(heat_chart(cells), label, key="counts_heat")
     note = "Distinct objects in an hour that one camera watched: the stronger the colour, the more."
     note += " Hatched: never watched."
     st.html(theme.caption(f"{note} Times in {safe(viewer.zone.key)}."))

@@ -1,6 +1,6 @@
 """Overview: every camera's live status, trouble first, with today's totals on top."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from console import theme
 from console.api import Api
 from console.charts import Bars, count_chart
+from console.components.chart_component import show_chart
 from console.grid import (
     Bucket,
     Cover,
@@ -43,17 +44,11 @@ from sightline.entities import CameraState, CameraStatus, EventKind, SourceWindo
 from sightline.store.read import queries
 from sightline.store.read.camera_now import CameraNow, read_now
 from sightline.store.read.coverage import Covered, KnownTime, known_until, read_known
-from sightline.store.read.queries import (
-    Programs,
-    TotalCount,
-    is_stale,
-    read_total_counts,
-    read_whole_counts,
-)
+from sightline.store.read.queries import Programs, add_known, distinct, is_stale
 from sightline.store.read.readonly import Database
 from sightline.store.read.seen import Cameras
 from sightline.store.read.spans import Span
-from sightline.store.rollups import DAY_S, HOUR_S
+from sightline.store.rollups import HOUR_S
 
 #: Each state's word, its tone, and a sentence for when the status has none.
 STATES = {
@@ -127,8 +122,8 @@ class Totals:
     hour: Span
     hour_covers: Mapping[str, Sequence[Bucket]]  # of each camera
     hour_together: Sequence[Bucket]  # of all of them
-    hour_classes: Sequence[TotalCount]
-    hour_sources: Sequence[TotalCount]
+    hour_classes: Mapping[float, Mapping[str, int | None]]  # by bucket
+    hour_cameras: Mapping[str, Mapping[float, int | None]]
     hour_totals: Mapping[str, int | None]  # by class, the most first
 
 
@@ -153,14 +148,11 @@ def show(viewer: Viewer, connection: Connection) -> None:
         st.html(f'<div class="sl-notice">{text}</div>')
     st.html(_tiles(rows, today, viewer))
     theme.show_places(flow_rows(statuses, today.crossings, now()), "today")
-    by_source: dict[str, dict[float, int]] = {}
-    for sum_ in today.hour_sources:
-        if sum_.count:
-            by_source.setdefault(sum_.name, {})[sum_.bucket] = sum_.count
     body = []
     for row in rows:
         name = row.status.source
-        spark = _spark(today.hour_covers[name], by_source.get(name, {}), today.hour)
+        counts = {bucket: count for bucket, count in today.hour_cameras.get(name, {}).items() if count}
+        spark = _spark(today.hour_covers[name], counts, today.hour)
         body.append((theme.row_class(row.tone), _cells(row, today.cameras[name], spark, now(), viewer)))
     st.html(theme.table({head: kind for head, kind in COLUMNS.items() if is_shown(head, viewer)}, body))
     _show_hour(viewer, today, sources, step_s)
@@ -171,7 +163,11 @@ def show(viewer: Viewer, connection: Connection) -> None:
 def notices_of(rows: Sequence[CameraRowView], viewer: Viewer) -> list[str]:
     """What is said of several cameras together: engineers are told the cause and the cure; HTML."""
     if viewer.engineer:
-        return [safe(text) for text in dict.fromkeys(text for row in rows for text in row.notices)]
+        # Cameras are not all written at once, and the figures in a text change.
+        newest: dict[tuple[str, str], str] = {}
+        for row in sorted(rows, key=lambda row: row.status.status_time):
+            newest |= {(text.partition(":")[0], row.status.model_version): text for text in row.notices}
+        return [safe(text) for text in dict.fromkeys(newest.values())]
     held_back = [row.status for row in rows if row.notices]
     blind = sum(bool(status.detector_message) for status in held_back)
     parts = ((blind, CANNOT_COUNT), (len(held_back) - blind, HELD_BACK))
@@ -183,14 +179,12 @@ def _show_hour(viewer: Viewer, today: Totals, sources: Sequence[str], step_s: in
     """Counts of the last hour by class."""
     colours = theme.colours(list(today.hour_totals))
     which = "all cameras" if len(sources) > 1 else safe(sources[0])
-    series: dict[float, dict[str, int | None]] = {}
-    for row in today.hour_classes:
-        series.setdefault(row.bucket, {})[row.name] = row.count
     st.html(theme.heading("Last hour", f"{which}, per {step_name(step_s)}"))
     st.html(theme.legend(list(today.hour_totals.items()), colours, today.hour_together))
-    chart = count_chart(Bars(today.hour, viewer.zone, today.hour_together, series, colours), height=210)
-    st.vega_lite_chart(chart, key="hour_chart", alt="Counts of the last hour")
-    theme.figures_table("hour", today.hour, today.hour_together, series, list(today.hour_totals), viewer)
+    bars = Bars(today.hour, viewer.zone, today.hour_together, today.hour_classes, colours)
+    show_chart(count_chart(bars, height_px=180), "Counts of the last hour; a table follows", key="hour_chart")
+    names = list(today.hour_totals)
+    theme.figures_table("hour", today.hour, today.hour_together, today.hour_classes, names, viewer)
 
 
 def is_shown(head: str, viewer: Viewer) -> bool:
@@ -276,25 +270,27 @@ def read_totals(
     Each of ``sources`` is one that the viewer sees.
     """
     at = now()
-    hour, day = Span.over(at - HOUR_S, at, step_s), Span.over(at, at + 1e-3, DAY_S, ZoneInfo(zone))
     with database.reading() as connection:
         known = read_known(connection, _cameras, sources, at)  # first: what is written meanwhile is no gap
-        # The day last: what comes meanwhile may not be in the hour alone.
-        classes = read_total_counts(connection, _cameras, hour, sources, "item_class")
-        of_hour = (
-            classes,
-            read_total_counts(connection, _cameras, hour, sources, "source"),
-            by_size(read_whole_counts(connection, _cameras, hour, sources, "item_class", classes)),
-        )
-        of_hour_watched = queries.read_watched(connection, _cameras, hour, sources)
-        lately = read_now(connection, _cameras, sources, at, day.zone)
+        lately = read_now(connection, _cameras, sources, at, ZoneInfo(zone), step_s)
         only = {"kind": [EventKind.CROSSING.value]}
-        crossings = queries.read_event_counts(connection, _cameras, day, sources, FLOW, only)
-        of_day_watched = queries.read_watched(connection, _cameras, day, sources)
-    of_day_covers = cover_buckets(day, of_day_watched, sources, known, at)
-    each, together = cover_each(hour, of_hour_watched, sources, known, at)
-    by_class, cameras = by_size(lately.by_class), {row.source: row for row in lately.cameras}
-    return Totals(by_class, cameras, crossings, of_day_covers, hour, each, together, *of_hour)
+        crossings = queries.read_event_counts(connection, _cameras, lately.day, sources, FLOW, only)
+    hour, covers = lately.hour, cover_each(lately.hour, lately.hour_watched, sources, known, at)
+    classes: dict[float, dict[str, int | None]] = defaultdict(dict)
+    cameras: dict[str, dict[float, int | None]] = defaultdict(dict)
+    totals: dict[str, int | None] = {}
+    for row in lately.hour_counts:
+        add_known(classes[row.bucket], row.item_class, row.count)
+        add_known(cameras[row.source], row.bucket, row.count)
+    for (_, name), count in distinct(lately.hour_counts).items():
+        add_known(totals, name, count)
+    return Totals(
+        by_size(lately.by_class),
+        {row.source: row for row in lately.cameras},
+        crossings,
+        cover_buckets(lately.day, lately.day_watched, sources, known, at),
+        *(hour, *covers, classes, cameras, by_size(totals)),
+    )
 
 
 def by_size(totals: Mapping[str, int | None]) -> dict[str, int | None]:

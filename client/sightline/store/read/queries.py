@@ -10,7 +10,7 @@ from :meth:`sightline.store.read.readonly.Database.reading`.
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
 
@@ -24,7 +24,7 @@ from sightline.store.lease import SCOPE, STANDBY, Program
 from sightline.store.read.readonly import Database, DatabaseState
 from sightline.store.read.seen import Cameras, is_seen, listed, seen
 from sightline.store.read.spans import Span as Span  # noqa: PLC0414  it has always been found here
-from sightline.store.read.sums import COUNTS, EVENTS, SECONDS, Parts, first_counts, sums_of, within
+from sightline.store.read.sums import BLIND, COUNTS, EVENTS, SECONDS, Parts, first_counts, sums_of, within
 
 K = TypeVar("K")
 DAY_S = rollups.DAY_S
@@ -159,18 +159,31 @@ def read_first_windows(connection: Connection, cameras: Cameras, sources: Iterab
 
 
 def read_counts(
-    connection: Connection, cameras: Cameras, span: Span, sources: Sequence[str]
+    connection: Connection,
+    cameras: Cameras,
+    span: Span,
+    sources: Sequence[str],
+    *,
+    lacking: bool = True,
 ) -> list[CountSum]:
     """Distinct tracks by bucket, camera and class; :func:`distinct` puts buckets together.
 
-    A class that was not counted has a row only where the model lacked it.
+    A class that was not counted has a row only where the model lacked it, and none without ``lacking``.
     """
-    return [
-        CountSum(source, name, bucket, count, arrivals, blind_s)
-        for bucket, (source, name), count, arrivals, blind_s in _counts(
-            connection, span, seen(cameras, sources), ("source", "item_class")
-        )
+    names, by = seen(cameras, sources), ("source", "item_class")
+    counts = _counts(connection, span, names, by)
+    found = [
+        CountSum(source, name, bucket, count, arrivals) for bucket, (source, name), count, arrivals in counts
     ]
+    blind = sums_of(connection, span, names, BLIND, by) if lacking and names else ()
+    blind_s = {(span.edges[row[0]], *row[1:3]): round(row[3], 6) for row in blind if round(row[3], 6)}
+    if not blind_s:
+        return found
+    rows = {(row.bucket, row.source, row.item_class): row for row in found}
+    for (bucket, source, name), seconds in blind_s.items():
+        counted = rows.get((bucket, source, name), CountSum(source, name, bucket, 0, 0))
+        rows[bucket, source, name] = replace(counted, blind_s=seconds)
+    return [rows[key] for key in sorted(rows)]
 
 
 def read_total_counts(
@@ -186,11 +199,7 @@ def read_total_counts(
     No ``classes`` are all of them.
     """
     rows = _counts(connection, span, seen(cameras, sources), (by,), classes)
-    return [
-        TotalCount(name, bucket, count, arrivals)
-        for bucket, (name,), count, arrivals, _ in rows
-        if count != 0
-    ]
+    return [TotalCount(name, bucket, count, arrivals) for bucket, (name,), count, arrivals in rows]
 
 
 def read_whole_counts(
@@ -217,14 +226,23 @@ def read_whole_counts(
     return {name: count for name, count in found.items() if count != 0}
 
 
+def read_lacking(
+    connection: Connection, cameras: Cameras, span: Span, sources: Sequence[str]
+) -> list[tuple[str, str]]:
+    """Class and camera of which the model lacked the class for a part of what was watched, in order."""
+    names = seen(cameras, sources)
+    rows = sums_of(connection, span.whole(), names, BLIND, ["item_class", "source"]) if names else ()
+    return [(row[1], row[2]) for row in rows if round(row[3], 6)]
+
+
 def _counts(
     connection: Connection,
     span: Span,
     sources: Sequence[str],
     by: Sequence[str],
     classes: Collection[str] = (),
-) -> Iterator[tuple[float, tuple[str, ...], int | None, int | None, float]]:
-    """Bucket, names, count, arrivals, blind_s.
+) -> Iterator[tuple[float, tuple[str, ...], int | None, int | None]]:
+    """Bucket, names, count, arrivals; where something was counted.
 
     Distinct tracks are what the first window of a bucket counts, and what arrived in the later ones.
     """
@@ -238,33 +256,27 @@ def _counts(
         rows = sums_of(connection, span, sources, COUNTS, by, parts=parts, only=only)
     width = 1 + len(by)
     first_rows = first_counts(connection, span, sources, parts, by, classes)
-    firsts = {tuple(row[:width]): tuple(row[width:]) for row in first_rows}
+    firsts = {row[:width]: row[width:] for row in first_rows}
     for row in rows:
-        key, (arrivals, blind_s, unknown) = tuple(row[:width]), row[width:]
+        key, (arrivals, unknown) = row[:width], row[width:]
         counted, arrived, not_known, lacking = firsts.get(key, (0, 0, 0, 0))
         known = not lacking and unknown == not_known
         count = int((arrivals or 0) - (arrived or 0) + (counted or 0)) if known else None
-        blind_s = round(blind_s, 6)
-        if count != 0 or blind_s:
-            yield span.edges[key[0]], key[1:], count, None if unknown else int(arrivals), blind_s
+        if count != 0:
+            yield span.edges[key[0]], key[1:], count, None if unknown else int(arrivals)
 
 
 def distinct(counts: Iterable[CountSum]) -> dict[tuple[str, str], int | None]:
-    """Distinct tracks by camera and class, of all buckets together.
+    """Distinct tracks by camera and class, of all buckets together, which come in the order of time.
 
     They are what a camera's first bucket counts, and what arrives in the later ones. None: not known.
     """
-    counts = [row for row in counts if row.count != 0]
     first: dict[str, float] = {}
-    for row in counts:
-        first[row.source] = min(row.bucket, first.get(row.source, row.bucket))
     totals: dict[tuple[str, str], int | None] = {}
     for row in counts:
-        key, new = (
-            (row.source, row.item_class),
-            row.count if row.bucket == first[row.source] else row.arrivals,
-        )
-        add_known(totals, key, new)
+        if row.count != 0:
+            is_first = first.setdefault(row.source, row.bucket) == row.bucket
+            add_known(totals, (row.source, row.item_class), row.count if is_first else row.arrivals)
     return totals
 
 

@@ -7,7 +7,7 @@ Hours of which windows were written since they were summed are read from their w
 comes after the first of them.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -56,6 +56,7 @@ class Ledger:
         greatest: columns of which the greatest value counts.
         goes_stale: its hours and days are summed some time after its rows were written.
         is_aligned: rows of many cameras begin at the same moments.
+        above_zero: figures of hours and days that are no part of it where they are zero.
     """
 
     rows: Callable[[Connection], Select[Any]]
@@ -66,11 +67,13 @@ class Ledger:
     greatest: tuple[str, ...] = ()
     goes_stale: bool = True
     is_aligned: bool = True
+    above_zero: tuple[str, ...] = ()
 
 
-COUNTS = Ledger(
-    *(rollups.raw_counts, _COUNT_ROLLUPS, ("item_class",), ("arrivals", "blind_s"), ("arrivals",))
-)
+COUNTS = Ledger(rollups.raw_arrivals, _COUNT_ROLLUPS, ("item_class",), ("arrivals",), ("arrivals",))
+#: Of classes that a model lacked for a time. Apart, as they are few, and need more than is in the index that
+#: all others are summed by.
+BLIND = Ledger(rollups.raw_blind, _COUNT_ROLLUPS, ("item_class",), ("blind_s",), above_zero=("blind_s",))
 SECONDS = Ledger(
     *(rollups.raw_sources, _SOURCE_ROLLUPS, (), ("watched_s", "dropped_frames")),
     greatest=("longest_window_s",),
@@ -145,14 +148,66 @@ def sums_of(
     """
     parts = parts or Parts.of(connection, span, sources, ledger)
     asked = _Asked(sources, only or {})
-    arms = (
-        _of_rollups(connection, span, ledger, parts, by, asked),
-        _of_rows(connection, span, ledger, parts, by, asked),
-    )
+    arms = [_of_rollups(connection, span, ledger, parts, by, asked)]
+    cut = _cut(span, parts.rows)
+    many = len(cut) > 1 and ("source" in by or not ledger.is_aligned)
+    one_by_one = many and connection.dialect.name == "sqlite"
+    if not one_by_one:
+        arms.append(_of_rows(connection, ledger, parts, cut, by, asked))
     part = sa.union_all(*arms).subquery().c
     keys = [part.bucket, *(part[name] for name in by)]
     query = select(*keys, *_added_up(part, ledger, single=False)).group_by(*keys).order_by(*keys)
-    return [tuple(row) for row in connection.execute(query)]
+    sums = list(map(tuple, connection.execute(query).all()))
+    if not one_by_one:
+        return sums
+    return _put_together((*sums, *_of_each(connection, ledger, cut, by, asked)), 1 + len(by), ledger)
+
+
+def _of_each(
+    connection: Connection,
+    ledger: Ledger,
+    cut: Sequence[tuple[int, float, float]],
+    by: Sequence[str],
+    asked: _Asked,
+) -> Iterator[tuple[Any, ...]]:
+    """Sums of windows or events, asked for bucket by bucket: the number, the names ``by``, and the sums.
+
+    SQLite sorts the rows of many buckets in half the time when it is not asked for all of them at once.
+    """
+    rows = ledger.rows(connection)
+    column = rows.selected_columns
+    time, names = column.start.element, [column[name].label(name) for name in by]
+    source = _in_time(connection, column.source, asked) if ledger.is_aligned else column.source
+    low, high = (sa.bindparam(name, type_=tables.UtcDateTime) for name in ("low", "high"))
+    query = rows.with_only_columns(*names, *_added_up(column, ledger, single=True))
+    query = query.where(*asked.of(column, source), time >= low, time < high)
+    query = query.group_by(*names or (column.source,))  # without anything there would be a row of no rows
+    for number, start, end in cut:
+        first, last = moments(start, end)
+        for row in connection.execute(query, {"low": first, "high": last}).all():
+            yield number, *row
+
+
+def _put_together(rows: Iterable[tuple[Any, ...]], width: int, ledger: Ledger) -> list[tuple[Any, ...]]:
+    """One row for each key, which the first ``width`` values are, in order; as :func:`_added_up` would."""
+    sums, greatest = len(ledger.figures), len(ledger.greatest)
+    ways = [sum] * sums + [max] * greatest + [sum] * len(ledger.uncertain)
+
+    def _added(one: tuple[Any, ...], other: tuple[Any, ...]) -> tuple[Any, ...]:
+        pairs = zip(ways, one[width:], other[width:], strict=True)
+        return (*one[:width], *(_of_known(way, pair) for way, *pair in pairs))
+
+    found: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+    for row in rows:
+        key = row[:width]
+        before = found.get(key)
+        found[key] = row if before is None else _added(before, row)
+    return sorted(found.values(), key=lambda row: row[:width])
+
+
+def _of_known(way: Callable[[list[Any]], Any], values: Iterable[Any]) -> Any:
+    known = [value for value in values if value is not None]
+    return way(known) if known else None
 
 
 def _in_time(connection: Connection, source: ColumnElement[Any], asked: _Asked) -> ColumnElement[Any]:
@@ -196,7 +251,8 @@ def _of_rollups(
     periods = []
     for length_s in sorted({length_s for length_s, _, _, _ in plan}):
         starts = select(step.start).where(step.period_s == length_s, step.sign != 0)
-        of_period = row.period_s == length_s, row.period_start.in_(starts), *asked.of(row)
+        chosen = (*asked.of(row), *(row[name] > 0 for name in ledger.above_zero))
+        of_period = row.period_s == length_s, row.period_start.in_(starts), *chosen
         keys = row.period_s, row.period_start, *(row[name] for name in by)
         periods.append(select(*keys, *_added_up(row, ledger, single=True)).where(*of_period).group_by(*keys))
     part = sa.union_all(*periods).subquery().c
@@ -224,27 +280,28 @@ def _plan(span: Span, parts: Parts) -> list[tuple[int, int, int, int]]:
 
 
 def _of_rows(
-    connection: Connection, span: Span, ledger: Ledger, parts: Parts, by: Sequence[str], asked: _Asked
+    connection: Connection,
+    ledger: Ledger,
+    parts: Parts,
+    cut: Sequence[tuple[int, float, float]],
+    by: Sequence[str],
+    asked: _Asked,
 ) -> Select[Any]:
     """The same of windows or events, added up in each bucket."""
-    rows, cut = ledger.rows(connection), _cut(span, parts.rows)
+    rows = ledger.rows(connection)
     column = rows.selected_columns
     time, names = column.start.element, [column[name].label(name) for name in by]
     source = _in_time(connection, column.source, asked) if ledger.is_aligned else column.source
-    rows = rows.where(*asked.of(column, source))
     sums = _added_up(column, ledger, single=True)
-    by_bucket = len(cut) > 1 and ("source" in by or not ledger.is_aligned)
-    # Unless it is told the whole part, Postgres guesses that rows in listed buckets are everywhere; SQLite
-    # would read that part of the index once for each bucket.
-    if not by_bucket or connection.dialect.name != "sqlite":
-        rows = rows.where(*within(time, *parts.rows))
+    # Unless it is told the whole part, Postgres guesses that rows in listed buckets are everywhere.
+    rows = rows.where(*asked.of(column, source), *within(time, *parts.rows))
     if len(cut) == 1:  # SQLite need not sort by it
         query = rows.with_only_columns(sa.literal(cut[0][0]).label("bucket"), *names, *sums)
         # Without anything to group by there would be a row of no rows.
         return query.group_by(*names or (column.source,))
     bucket = _buckets(connection, cut, "rows").c
     number = bucket.number.label("bucket")
-    if by_bucket:
+    if "source" in by or not ledger.is_aligned:
         query = rows.with_only_columns(number, *names, *sums)
         return query.where(time >= bucket.low, time < bucket.high).group_by(bucket.number, *names)
     # Of windows that begin together all cameras first: few rows are left to look for their buckets.
@@ -368,7 +425,7 @@ def first_counts(
     asked = [each.bucket, *(each[name] for name in by)]
     sums = (func.sum(each[figure.name]) for figure in figures)
     query = select(*asked, *sums).group_by(*asked)
-    return [tuple(row) for row in connection.execute(query)]
+    return list(map(tuple, connection.execute(query).all()))
 
 
 def within(time: Any, start: float, end: float) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
