@@ -56,6 +56,7 @@ ICONS = {
     DatabaseState.WRONG_URL: "link_off",
 }
 TABLE_ROWS = 1000
+MAX_PLACES = 16  # lines and zones that stand on a page without being asked for
 MAX_FIGURES = 200  # rows of a chart as a table
 MIME = {"CSV": "text/csv", "Parquet": "application/vnd.apache.parquet"}
 Row = tuple[str, Sequence[str | tuple[str, str]]]
@@ -221,8 +222,15 @@ def near_facts(values: Mapping[str, str]) -> str:
 
 
 def show_places(rows: Sequence[Sequence[str]], when: str) -> None:
-    """Lines and zones, if there are any: camera, place, crossings in, out and net, and who is inside."""
+    """Lines and zones, if there are any: camera, place, crossings in, out and net, and who is inside.
+
+    Many are shown once somebody opens them: they would push away what comes below, and a browser takes long.
+    """
     if not rows:
+        return
+    few = len(rows) <= MAX_PLACES
+    place = st if few else when_opened(f"Lines and zones: {len(rows)}", key="places", icon="conversion_path")
+    if place is None:
         return
     heads = {
         "Camera": "name",
@@ -234,7 +242,7 @@ def show_places(rows: Sequence[Sequence[str]], when: str) -> None:
     }
     note = f"crossings {when}: in is forward, out backward; inside: objects in the zone now"
     shown = [("", [safe(cell) for cell in row]) for row in rows]
-    st.html(heading("Lines and zones", note) + table(heads, shown))
+    place.html((heading("Lines and zones", note) if few else caption(note)) + table(heads, shown))
 
 
 def heading(text: str, small: str = "") -> str:

@@ -820,6 +820,31 @@ def test_lines_and_zones_are_told_of_where_there_are_any(
         ]
 
 
+def test_many_lines_and_zones_are_shown_once_they_are_asked_for(
+    world: World, open_app: Callable[..., AppTest]
+) -> None:
+    world.camera("gate", time.time(), lines=[f"line {number}" for number in range(theme.MAX_PLACES + 1)])
+    overview.read_totals.clear()  # type: ignore[attr-defined]
+    app = open_app()
+    assert f"Lines and zones: {theme.MAX_PLACES + 1}" in [expander.label for expander in app.expander]
+    assert "line 3" not in html(app)
+    app.session_state["places"] = True
+    assert "line 3" in html(app.run())
+
+
+def test_an_hour_of_a_camera_is_one_shape_for_each_kind() -> None:
+    span = Span.over(T0, T0 + 240, 60)
+    buckets = grid.cover_buckets(span, rows(60, 0, 30, 60), ["gate"], known(T0 + 1000), T0 + 1000)
+    drawn = overview._spark(buckets, {T0: 4, T0 + 180: 2}, span)
+    shapes = dict(re.findall(r'<i class="(.*?)" style="clip-path:polygon\((.*?)\)"></i>', drawn))
+    assert {kind: shape.count("%,") // 4 + 1 for kind, shape in shapes.items()} == {
+        **{"zero": 2, "sl-hatch": 1, "part": 1},
+        "bars": 2,
+    }
+    assert shapes["sl-hatch"] == "25.0% 100%,25.0% 0%,50.0% 0%,50.0% 100%"
+    assert shapes["bars"].startswith("0.0% 100%,0.0% 8%,21.0% 8%,21.0% 100%,75.0% 100%,75.0% 54%")
+
+
 def test_what_an_earlier_release_wrote_is_unknown_and_an_object_in_two_bars_is_one(
     url: str, open_app: Callable[..., AppTest]
 ) -> None:

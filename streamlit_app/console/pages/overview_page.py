@@ -85,6 +85,7 @@ TECHNICAL = {"Frames/s", "Latency <small>p50 / p99</small>", "Drops", "Model", "
 PlaceRow = tuple[str, str, str, str, str, str]  # camera, place, in, out, net, inside now
 FLOW = ("source", "place", "direction")
 Flow = tuple[float, tuple[str, ...], int]  # bucket, what :data:`FLOW` names, crossings
+SPARK = ("sl-hatch", "part", "zero", "bars")  # what a camera's last hour is drawn of
 TOTALS_TTL_S = 2  # shorter than any refresh; however many look, they are read no more often
 DISTINCT = "distinct objects of each camera"
 _STATUSES = TypeAdapter(list[CameraStatus])
@@ -327,21 +328,26 @@ def _tiles(rows: list[CameraRowView], today: Totals, viewer: Viewer) -> str:
 def _spark(buckets: Sequence[Bucket], counts: Mapping[float, int], span: Span) -> str:
     """A small picture of a camera's last hour; gaps are hatched there too."""
     share = 100 / (span.end - span.start)  # percent of the width, a second
+    boxes: dict[str, list[tuple[float, float, float]]] = {kind: [] for kind in SPARK}
     kinds = {Cover.NOT: "sl-hatch", Cover.PARTLY: "part", Cover.WATCHED: "zero"}
-    marks = [
-        f'<i class="{kinds[cover]}" style="left:{(start - span.start) * share:.2f}%;'
-        f'width:{(end - start) * share:.2f}%"></i>'
-        for start, end, cover in runs(buckets)
-        if cover in kinds
-    ]
-    # One shape: with an element for each bar, a browser takes as long over these as over all of the page.
-    highest, wide, shape = max(counts.values(), default=1), span.step_s * 0.84 * share, []
+    for start, end, cover in runs(buckets):
+        if cover in kinds:
+            boxes[kinds[cover]].append((start, end, 0))
+    highest = max(counts.values(), default=1)
     for start, count in sorted(counts.items()):
-        left, low = (start - span.start) * share, 100 - max(5, 92 * count / highest)
-        right = left + wide
-        shape.append(f"{left:.1f}% 100%,{left:.1f}% {low:.0f}%,{right:.1f}% {low:.0f}%,{right:.1f}% 100%")
-    if shape:
-        marks.append(f'<i class="bars" style="clip-path:polygon({",".join(shape)})"></i>')
+        boxes["bars"].append((start, start + span.step_s * 0.84, 100 - max(5, 92 * count / highest)))
+    # A shape of each kind: with an element for each bar and gap, a browser takes as long over these as over
+    # all of the page.
+    marks = []
+    for kind, of_kind in boxes.items():
+        corners = []
+        for start, end, top in of_kind:
+            left, right = ((at - span.start) * share for at in (start, end))
+            corners.append(
+                f"{left:.1f}% 100%,{left:.1f}% {top:.0f}%,{right:.1f}% {top:.0f}%,{right:.1f}% 100%"
+            )
+        if corners:
+            marks.append(f'<i class="{kind}" style="clip-path:polygon({",".join(corners)})"></i>')
     return f'<span class="sl-spark">{"".join(marks)}</span>'
 
 
