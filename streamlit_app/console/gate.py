@@ -24,6 +24,8 @@ from console.proxy import PREFIXES, Proxy, refuse
 from console.texts import (
     CLOSED,
     CLOSED_REMEDY,
+    CONSOLE_AWAY,
+    CONSOLE_AWAY_REMEDY,
     CROWDED,
     CROWDED_REMEDY,
     NO_SUCH_PAGE,
@@ -50,6 +52,7 @@ HEALTH = "/_stcore/health"  # for probes
 MAX_OF_ONE = MAX_CONNECTIONS // 2  # requests and WebSockets under way that one address may have
 ASK_S = 5.0  # whether whoever has a page open is still signed in
 SLOW_S, RELOAD_S = 20.0, 5.0  # a page says that it opens slowly; one that has lost a script loads again
+LOOK_S = 0.25  # whether Streamlit says something that has words of our own
 LEAVE_S = 10.0  # a page that asks itself has gone to the sign-in by then
 _ONLY_READ = frozenset({"GET", "HEAD"})
 #: What pages say to Streamlit. The rest is for who writes them: ``clear_cache`` empties what all pages share.
@@ -61,7 +64,10 @@ _HEADERS = {
     b"referrer-policy": b"no-referrer",
     b"content-security-policy": b"frame-ancestors 'self'; object-src 'none'; base-uri 'self'",
 }
-#: Of a page whose scripts do not come: one of them is lost, as by a restart, or they are slow.
+#: How Streamlit begins to say that nothing answers, and what operators are told instead.
+_AWAY = {"Connection error": CONSOLE_AWAY, "Streamlit server is not": CONSOLE_AWAY_REMEDY}
+#: Of a page whose scripts do not come: one of them is lost, as by a restart, or they are slow; or whose
+#: console is gone.
 _WATCH = f"""<script>(() => {{
 const say = (text) => {{
   const told = document.querySelector(".opening");
@@ -77,6 +83,15 @@ addEventListener("error", ({{ target }}) => {{
   document.readyState === "loading" ? addEventListener("DOMContentLoaded", again) : again();
 }}, true);
 setTimeout(() => lost || say({json.dumps(OPENING_SLOWLY)}), {SLOW_S * 1000:.0f});
+setInterval(() => {{
+  const dialog = document.querySelector("[role=dialog]");
+  const words = dialog && document.createTreeWalker(dialog, NodeFilter.SHOW_TEXT);
+  while (words?.nextNode()) {{
+    const said = words.currentNode;
+    for (const [begins, ours] of Object.entries({json.dumps(_AWAY)}))
+      if (said.nodeValue.startsWith(begins)) said.nodeValue = ours;
+  }}
+}}, {LOOK_S * 1000:.0f});
 }})()</script>""".encode()
 #: What stands in Streamlit's page, and what is sent in its place; React takes what is in its root away.
 _INSTEAD = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 pytest.importorskip("streamlit", reason="the console's packages are not installed")
 
 from console.pages import PAGES, ConsolePage
-from console.texts import NOT_OPENED, OPENING_SLOWLY
+from console.texts import CONSOLE_AWAY, CONSOLE_AWAY_REMEDY, NOT_OPENED, OPENING_SLOWLY
 from support.console_site import ConsoleSite, console_site
 from support.console_world import World
 from support.live_dom import elements, opened, says, shot, text_of
@@ -86,3 +87,12 @@ def test_a_page_that_opens_slowly_says_so(browser: Any, empty: ConsoleSite) -> N
         browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", hurried)
     says(browser, "There is no camera yet.")
     assert OPENING_SLOWLY in browser.execute_script("return told")
+
+
+def test_a_page_whose_console_is_gone_says_so_in_our_words(browser: Any, tmp_path: Path) -> None:
+    with console_site(World(f"sqlite:///{tmp_path}/sightline.db"), tmp_path) as made:
+        opened(browser, made, "viewer", "/", ".sl-state")
+    says(browser, CONSOLE_AWAY)
+    says(browser, CONSOLE_AWAY_REMEDY)
+    assert "Streamlit" not in text_of(browser)
+    shot(browser, "console-away")
