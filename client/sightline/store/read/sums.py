@@ -56,6 +56,7 @@ class Ledger:
         greatest: columns of which the greatest value counts.
         goes_stale: its hours and days are summed some time after its rows were written.
         is_aligned: rows of many cameras begin at the same moments.
+        is_dense: it has most of all rows.
         above_zero: figures of hours and days that are no part of it where they are zero.
     """
 
@@ -67,10 +68,13 @@ class Ledger:
     greatest: tuple[str, ...] = ()
     goes_stale: bool = True
     is_aligned: bool = True
+    is_dense: bool = False
     above_zero: tuple[str, ...] = ()
 
 
-COUNTS = Ledger(rollups.raw_arrivals, _COUNT_ROLLUPS, ("item_class",), ("arrivals",), ("arrivals",))
+COUNTS = Ledger(
+    *(rollups.raw_arrivals, _COUNT_ROLLUPS, ("item_class",), ("arrivals",), ("arrivals",)), is_dense=True
+)
 #: Of classes that a model lacked for a time. Apart, as they are few, and need more than is in the index that
 #: all others are summed by.
 BLIND = Ledger(rollups.raw_blind, _COUNT_ROLLUPS, ("item_class",), ("blind_s",), above_zero=("blind_s",))
@@ -150,8 +154,8 @@ def sums_of(
     asked = _Asked(sources, only or {})
     arms = [_of_rollups(connection, span, ledger, parts, by, asked)]
     cut = _cut(span, parts.rows)
-    many = len(cut) > 1 and ("source" in by or not ledger.is_aligned)
-    one_by_one = many and connection.dialect.name == "sqlite"
+    is_sqlite = connection.dialect.name == "sqlite"
+    one_by_one = is_sqlite and ledger.is_dense and len(cut) > 1 and "source" in by
     if not one_by_one:
         arms.append(_of_rows(connection, ledger, parts, cut, by, asked))
     part = sa.union_all(*arms).subquery().c
@@ -170,18 +174,17 @@ def _of_each(
     by: Sequence[str],
     asked: _Asked,
 ) -> Iterator[tuple[Any, ...]]:
-    """Sums of windows or events, asked for bucket by bucket: the number, the names ``by``, and the sums.
+    """Sums of windows, asked for bucket by bucket: the number, the names ``by``, and the sums.
 
-    SQLite sorts the rows of many buckets in half the time when it is not asked for all of them at once.
+    SQLite sorts many rows of many buckets in half the time when it is not asked for all of them at once.
     """
     rows = ledger.rows(connection)
     column = rows.selected_columns
     time, names = column.start.element, [column[name].label(name) for name in by]
-    source = _in_time(connection, column.source, asked) if ledger.is_aligned else column.source
+    source = _in_time(connection, column.source, asked)
     low, high = (sa.bindparam(name, type_=tables.UtcDateTime) for name in ("low", "high"))
     query = rows.with_only_columns(*names, *_added_up(column, ledger, single=True))
-    query = query.where(*asked.of(column, source), time >= low, time < high)
-    query = query.group_by(*names or (column.source,))  # without anything there would be a row of no rows
+    query = query.where(*asked.of(column, source), time >= low, time < high).group_by(*names)
     for number, start, end in cut:
         first, last = moments(start, end)
         for row in connection.execute(query, {"low": first, "high": last}).all():
@@ -293,15 +296,19 @@ def _of_rows(
     time, names = column.start.element, [column[name].label(name) for name in by]
     source = _in_time(connection, column.source, asked) if ledger.is_aligned else column.source
     sums = _added_up(column, ledger, single=True)
-    # Unless it is told the whole part, Postgres guesses that rows in listed buckets are everywhere.
-    rows = rows.where(*asked.of(column, source), *within(time, *parts.rows))
+    rows = rows.where(*asked.of(column, source))
+    by_bucket = len(cut) > 1 and ("source" in by or not ledger.is_aligned)
+    # Unless it is told the whole part, Postgres guesses that rows in listed buckets are everywhere; SQLite
+    # would read that part of the index once for each bucket.
+    if not by_bucket or connection.dialect.name != "sqlite":
+        rows = rows.where(*within(time, *parts.rows))
     if len(cut) == 1:  # SQLite need not sort by it
         query = rows.with_only_columns(sa.literal(cut[0][0]).label("bucket"), *names, *sums)
         # Without anything to group by there would be a row of no rows.
         return query.group_by(*names or (column.source,))
     bucket = _buckets(connection, cut, "rows").c
     number = bucket.number.label("bucket")
-    if "source" in by or not ledger.is_aligned:
+    if by_bucket:
         query = rows.with_only_columns(number, *names, *sums)
         return query.where(time >= bucket.low, time < bucket.high).group_by(bucket.number, *names)
     # Of windows that begin together all cameras first: few rows are left to look for their buckets.
