@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import random
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, fields
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -204,31 +205,31 @@ def test_every_figure_is_the_same_in_sums_table_csv_and_parquet(counted: str) ->
 
 
 @pytest.mark.parametrize("summed", [False, True], ids=["rows", "hours"])
-@pytest.mark.parametrize("step_s", [60, 900, 7200])
-@pytest.mark.parametrize("midnight", [-43_200, 0, 3600, 5400, 6300])  # in the last hour, and before it
-def test_the_cameras_now_are_what_the_buckets_of_hour_and_day_tell(
-    counted: str, midnight: int, step_s: int, summed: bool
-) -> None:
-    now, zone = T0 + 7190, timezone(timedelta(seconds=-(T0 + midnight) % DAY_S))
-    world = World(counted)
+def test_the_cameras_now_are_what_the_buckets_of_hour_and_day_tell(counted: str, summed: bool) -> None:
+    now, world = T0 + 7190, World(counted)
     if summed:
         with world.engine.begin() as writing:
             rollups.roll_up(writing, 1000)
+    midnights = (-43_200, 0, 3600, 5400, 6300)  # before the last hour, and in it
     with reading(counted) as connection:
-        lately = read_now(connection, None, NAMES, now, zone, step_s)
-        today, hour = Span.over(now, now + 1, DAY_S, zone), Span.over(now - 3600, now, step_s)
-        assert (lately.day, lately.hour) == (today, hour)
-        assert lately.hour_counts == queries.read_counts(connection, None, hour, NAMES, lacking=False)
-        assert lately.hour_watched == queries.read_watched(connection, None, hour, NAMES)
-        assert {row.source: row for row in lately.day_watched} == {
-            row.source: row for row in queries.read_watched(connection, None, today, NAMES)
-        }
-        by = {
-            name: {
-                row.name: row.count for row in queries.read_total_counts(connection, None, today, NAMES, name)
-            }
-            for name in ("source", "item_class")
-        }
+        for midnight, step_s in itertools.product(midnights, (60, 900, 7200)):
+            zone = timezone(timedelta(seconds=-(T0 + midnight) % DAY_S))
+            is_of_day_and_hour(connection, now, zone, step_s)
+
+
+def is_of_day_and_hour(connection: Connection, now: float, zone: tzinfo, step_s: int) -> None:
+    lately = read_now(connection, None, NAMES, now, zone, step_s)
+    today, hour = Span.over(now, now + 1, DAY_S, zone), Span.over(now - 3600, now, step_s)
+    assert (lately.day, lately.hour) == (today, hour)
+    assert lately.hour_counts == queries.read_counts(connection, None, hour, NAMES, lacking=False)
+    assert lately.hour_watched == queries.read_watched(connection, None, hour, NAMES)
+    assert {row.source: row for row in lately.day_watched} == {
+        row.source: row for row in queries.read_watched(connection, None, today, NAMES)
+    }
+    by = {
+        name: {row.name: row.count for row in queries.read_total_counts(connection, None, today, NAMES, name)}
+        for name in ("source", "item_class")
+    }
     assert {row.source: row.today for row in lately.cameras} == by["source"]
     assert lately.by_class == by["item_class"]
 
