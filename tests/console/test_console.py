@@ -803,7 +803,7 @@ def test_lines_and_zones_are_told_of_where_there_are_any(
 ) -> None:
     now = time.time()
     assert "Lines and zones" not in html(open_app())
-    world.camera("gate", now, lines=["door", "ramp"], occupancy={"yard": 3})
+    world.camera("gate", now + 60, lines=["door", "ramp"], occupancy={"yard": 3})  # drawing takes its time
     world.camera("<b>roof</b>", now - 60, occupancy={"deck": 2})
     for direction in ("forward", "forward", "forward", "backward"):
         world.event("gate", "crossing", "door", now - 5, direction=direction)
