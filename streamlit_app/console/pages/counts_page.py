@@ -317,9 +317,8 @@ def _show_together(viewer: Viewer, choice: CountChoice, figures: Figures, before
 
 
 def _pick(begin: float) -> None:
-    """A bar was pressed; one that is pressed twice is chosen no longer."""
-    before = st.session_state.get("counts_bar")
-    st.session_state["counts_bar"] = None if begin == before else begin
+    """A bar was pressed; pressed again it stays, and is let go of where its name stands."""
+    st.session_state["counts_bar"] = begin
 
 
 def _show_changes(viewer: Viewer, figures: Figures) -> None:
