@@ -5,7 +5,7 @@ whatever the browser's is. :mod:`console.components.chart_component` shows a cha
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from itertools import pairwise
@@ -180,12 +180,17 @@ def count_chart(bars: Bars, *, height_px: int = 230, left_px: int = COUNTS_PX) -
     )
 
 
+def _begun(bars: Bars) -> Iterator[tuple[Bucket, float, float]]:
+    """Buckets of which there is something to say, with their whole time."""
+    for bucket, (start, end) in zip(bars.buckets, pairwise(bars.span.edges), strict=True):
+        if bucket.cover not in {Cover.FUTURE, Cover.BEFORE}:
+            yield bucket, start, end
+
+
 def _stacks(bars: Bars) -> list[Drawing]:
     """The bars of each series; paler where a bucket was not wholly watched."""
     boxes: dict[tuple[str, float], list[Box]] = defaultdict(list)
-    for bucket, (start, end) in zip(bars.buckets, pairwise(bars.span.edges), strict=True):
-        if bucket.cover in {Cover.FUTURE, Cover.BEFORE}:
-            continue
+    for bucket, start, end in _begun(bars):
         series, base, margin = bars.counts.get(start, {}), 0, (end - start) * 0.08
         for name, colour in bars.colours.items():
             if count := series.get(name) or 0:
@@ -198,9 +203,7 @@ def _stacks(bars: Bars) -> list[Drawing]:
 def _told(bars: Bars, limit: float) -> list[Spot]:
     """What is told of each bucket."""
     spots = []
-    for bucket, (start, end) in zip(bars.buckets, pairwise(bars.span.edges), strict=True):
-        if bucket.cover in {Cover.FUTURE, Cover.BEFORE}:
-            continue
+    for bucket, start, end in _begun(bars):
         series = bars.counts.get(start, {})
         text = ", ".join(f"{name} {number(count)}" for name, count in series.items() if count != 0)
         told = {

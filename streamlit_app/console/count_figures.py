@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection
 
-from console.grid import Bucket, cover_buckets, cover_each, total, uncovered_s, uncovered_share
+from console.grid import Bucket, by_size, cover_buckets, cover_each, total, uncovered_s, uncovered_share
 from sightline.entities import EventKind
 from sightline.store.read.coverage import read_known
 from sightline.store.read.downloads import FORMS
@@ -205,7 +205,7 @@ def read_happened(
 def _totals(
     connection: Connection, choice: CountChoice, rows: Sequence[TotalCount]
 ) -> tuple[tuple[str, int | None], ...]:
-    """Of the whole range, by series, the most first: the first ones get a colour of their own."""
+    """Of the whole range, by series, the most first."""
     split, of = choice.split, (choice.cameras, choice.span, choice.sources)
     totals: dict[str, int | None] = {}
     if split.kind is None:
@@ -213,7 +213,7 @@ def _totals(
     else:
         for row in rows:
             add_known(totals, row.name, row.count)
-    return tuple(sorted(totals.items(), key=lambda item: (-(item[1] or 0), item[0])))
+    return tuple(by_size(totals).items())
 
 
 def _classes(

@@ -83,13 +83,13 @@ addEventListener("error", ({{ target }}) => {{
   document.readyState === "loading" ? addEventListener("DOMContentLoaded", again) : again();
 }}, true);
 setTimeout(() => lost || say({json.dumps(OPENING_SLOWLY)}), {SLOW_S * 1000:.0f});
+const away = Object.entries({json.dumps(_AWAY)});
 setInterval(() => {{
   const dialog = document.querySelector("[role=dialog]");
   const words = dialog && document.createTreeWalker(dialog, NodeFilter.SHOW_TEXT);
   while (words?.nextNode()) {{
     const said = words.currentNode;
-    for (const [begins, ours] of Object.entries({json.dumps(_AWAY)}))
-      if (said.nodeValue.startsWith(begins)) said.nodeValue = ours;
+    for (const [begins, ours] of away) if (said.nodeValue.startsWith(begins)) said.nodeValue = ours;
   }}
 }}, {LOOK_S * 1000:.0f});
 }})()</script>""".encode()

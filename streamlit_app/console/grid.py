@@ -132,6 +132,11 @@ def total(counts: Iterable[int | None]) -> int | None:
     return sum(known) if len(known) == len(counts) else None
 
 
+def by_size(totals: Mapping[str, int | None]) -> dict[str, int | None]:
+    """Totals by name, the most first, since the first ones get a colour of their own."""
+    return dict(sorted(totals.items(), key=lambda item: (-(item[1] or 0), item[0])))
+
+
 def custom_range(
     first: date, first_time: clock_time, last: date, last_time: clock_time, zone: ZoneInfo
 ) -> tuple[float, float] | str:

@@ -34,8 +34,8 @@ from support.shown_world import OVERLOAD
 pytest.importorskip("streamlit", reason="the console's packages are not installed")
 pytestmark = pytest.mark.browser
 
-# Streamlit asks below the page's own path first and then finds its server: its habit, not our error.
 CHART = ".chart .plot svg"
+# Streamlit asks below the page's own path first and then finds its server: its habit, not our error.
 STREAMLITS_OWN = ("/_stcore/health", "/_stcore/host-config", "/favicon.ico")  # the last of the sign-in page
 WAIT_S = 30.0
 

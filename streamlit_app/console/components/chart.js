@@ -36,7 +36,6 @@ class Chart {
     this.label(this.lows, data.y, "top");
     this.label(this.below, data.x, "left");
     this.thin();
-    this.describe();
     this.tell(Math.min(this.at, data.spots.length - 1));
   }
 

@@ -16,6 +16,7 @@ from console.components.chart_component import show_chart
 from console.grid import (
     Bucket,
     Cover,
+    by_size,
     cover_buckets,
     cover_each,
     default_step,
@@ -85,7 +86,8 @@ TECHNICAL = {"Frames/s", "Latency <small>p50 / p99</small>", "Drops", "Model", "
 PlaceRow = tuple[str, str, str, str, str, str]  # camera, place, in, out, net, inside now
 FLOW = ("source", "place", "direction")
 Flow = tuple[float, tuple[str, ...], int]  # bucket, what :data:`FLOW` names, crossings
-SPARK = ("sl-hatch", "part", "zero", "bars")  # what a camera's last hour is drawn of
+#: How a camera's last hour is drawn behind its bars.
+SPARK = {Cover.NOT: "sl-hatch", Cover.PARTLY: "part", Cover.WATCHED: "zero"}
 TOTALS_TTL_S = 2  # shorter than any refresh; however many look, they are read no more often
 DISTINCT = "distinct objects of each camera"
 _STATUSES = TypeAdapter(list[CameraStatus])
@@ -276,7 +278,7 @@ def read_totals(
         lately = read_now(connection, _cameras, sources, at, ZoneInfo(zone), step_s)
         only = {"kind": [EventKind.CROSSING.value]}
         crossings = queries.read_event_counts(connection, _cameras, lately.day, sources, FLOW, only)
-    hour, covers = lately.hour, cover_each(lately.hour, lately.hour_watched, sources, known, at)
+    each, together = cover_each(lately.hour, lately.hour_watched, sources, known, at)
     classes: dict[float, dict[str, int | None]] = defaultdict(dict)
     cameras: dict[str, dict[float, int | None]] = defaultdict(dict)
     totals: dict[str, int | None] = {}
@@ -286,17 +288,17 @@ def read_totals(
     for (_, name), count in distinct(lately.hour_counts).items():
         add_known(totals, name, count)
     return Totals(
-        by_size(lately.by_class),
-        {row.source: row for row in lately.cameras},
-        crossings,
-        cover_buckets(lately.day, lately.day_watched, sources, known, at),
-        *(hour, *covers, classes, cameras, by_size(totals)),
+        by_class=by_size(lately.by_class),
+        cameras={row.source: row for row in lately.cameras},
+        crossings=crossings,
+        day_covers=cover_buckets(lately.day, lately.day_watched, sources, known, at),
+        hour=lately.hour,
+        hour_covers=each,
+        hour_together=together,
+        hour_classes=classes,
+        hour_cameras=cameras,
+        hour_totals=by_size(totals),
     )
-
-
-def by_size(totals: Mapping[str, int | None]) -> dict[str, int | None]:
-    """Totals by name, the most first, since the first ones get a colour of their own."""
-    return dict(sorted(totals.items(), key=lambda item: (-(item[1] or 0), item[0])))
 
 
 def _tiles(rows: list[CameraRowView], today: Totals, viewer: Viewer) -> str:
@@ -328,26 +330,26 @@ def _tiles(rows: list[CameraRowView], today: Totals, viewer: Viewer) -> str:
 def _spark(buckets: Sequence[Bucket], counts: Mapping[float, int], span: Span) -> str:
     """A small picture of a camera's last hour; gaps are hatched there too."""
     share = 100 / (span.end - span.start)  # percent of the width, a second
-    boxes: dict[str, list[tuple[float, float, float]]] = {kind: [] for kind in SPARK}
-    kinds = {Cover.NOT: "sl-hatch", Cover.PARTLY: "part", Cover.WATCHED: "zero"}
-    for start, end, cover in runs(buckets):
-        if cover in kinds:
-            boxes[kinds[cover]].append((start, end, 0))
-    highest = max(counts.values(), default=1)
-    for start, count in sorted(counts.items()):
-        boxes["bars"].append((start, start + span.step_s * 0.84, 100 - max(5, 92 * count / highest)))
     # A shape of each kind: with an element for each bar and gap, a browser takes as long over these as over
     # all of the page.
-    marks = []
-    for kind, of_kind in boxes.items():
-        corners = []
-        for start, end, top in of_kind:
-            left, right = ((at - span.start) * share for at in (start, end))
-            corners.append(
-                f"{left:.1f}% 100%,{left:.1f}% {top:.0f}%,{right:.1f}% {top:.0f}%,{right:.1f}% 100%"
-            )
-        if corners:
-            marks.append(f'<i class="{kind}" style="clip-path:polygon({",".join(corners)})"></i>')
+    shapes: dict[str, list[str]] = {kind: [] for kind in (*SPARK.values(), "bars")}
+
+    def add(kind: str, start: float, end: float, top: float = 0.0) -> None:
+        left, right = ((at - span.start) * share for at in (start, end))
+        corners = f"{left:.1f}% 100%,{left:.1f}% {top:.0f}%,{right:.1f}% {top:.0f}%,{right:.1f}% 100%"
+        shapes[kind].append(corners)
+
+    for start, end, cover in runs(buckets):
+        if cover in SPARK:
+            add(SPARK[cover], start, end)
+    highest = max(counts.values(), default=1)
+    for start, count in sorted(counts.items()):
+        add("bars", start, start + span.step_s * 0.84, 100 - max(5, 92 * count / highest))
+    marks = (
+        f'<i class="{kind}" style="clip-path:polygon({",".join(corners)})"></i>'
+        for kind, corners in shapes.items()
+        if corners
+    )
     return f'<span class="sl-spark">{"".join(marks)}</span>'
 
 

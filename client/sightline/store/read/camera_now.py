@@ -59,13 +59,15 @@ def read_now(
     hour_counts = read_counts(connection, None, hour, names, lacking=False)
     hour_watched = read_watched(connection, None, hour, names)
     turn = _turn(hour, day)
-    counts, watched = list[CountSum](), list[Watched]()
-    if turn > day.start:
-        before = Span(day.start, turn, DAY_S, zone, (day.start, turn))
-        counts += read_counts(connection, None, before, names, lacking=False)
-        watched += read_watched(connection, None, before, names)
-    counts += (row for row in hour_counts if row.bucket >= turn)
-    watched += (row for row in hour_watched if row.bucket >= turn)
+    counts = [row for row in hour_counts if row.bucket >= turn]
+    watched = [row for row in hour_watched if row.bucket >= turn]
+    # What comes after the hour is there where a camera's clock is ahead.
+    for start, end in ((day.start, turn), (max(turn, hour.end), day.end)):
+        if start < end:
+            rest = Span(start, end, DAY_S, zone, (start, end))
+            counts += read_counts(connection, None, rest, names, lacking=False)
+            watched += read_watched(connection, None, rest, names)
+    counts.sort(key=lambda row: row.bucket)
     today, by_class = dict[str, int | None](), dict[str, int | None]()
     for (source, name), count in distinct(counts).items():
         add_known(today, source, count)

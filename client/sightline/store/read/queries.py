@@ -175,7 +175,7 @@ def read_counts(
     found = [
         CountSum(source, name, bucket, count, arrivals) for bucket, (source, name), count, arrivals in counts
     ]
-    blind = sums_of(connection, span, names, BLIND, by) if lacking and names else ()
+    blind = sums_of(connection, span, names, BLIND, by) if lacking else ()
     blind_s = {(span.edges[row[0]], *row[1:3]): round(row[3], 6) for row in blind if round(row[3], 6)}
     if not blind_s:
         return found
@@ -231,7 +231,7 @@ def read_lacking(
 ) -> list[tuple[str, str]]:
     """Class and camera of which the model lacked the class for a part of what was watched, in order."""
     names = seen(cameras, sources)
-    rows = sums_of(connection, span.whole(), names, BLIND, ["item_class", "source"]) if names else ()
+    rows = sums_of(connection, span.whole(), names, BLIND, ["item_class", "source"])
     return [(row[1], row[2]) for row in rows if round(row[3], 6)]
 
 

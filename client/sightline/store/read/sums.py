@@ -178,13 +178,9 @@ def _of_each(
 
     SQLite sorts many rows of many buckets in half the time when it is not asked for all of them at once.
     """
-    rows = ledger.rows(connection)
-    column = rows.selected_columns
-    time, names = column.start.element, [column[name].label(name) for name in by]
-    source = _in_time(connection, column.source, asked)
+    rows, time, names, sums = _stored(connection, ledger, by, asked)
     low, high = (sa.bindparam(name, type_=tables.UtcDateTime) for name in ("low", "high"))
-    query = rows.with_only_columns(*names, *_added_up(column, ledger, single=True))
-    query = query.where(*asked.of(column, source), time >= low, time < high).group_by(*names)
+    query = rows.with_only_columns(*names, *sums).where(time >= low, time < high).group_by(*names)
     for number, start, end in cut:
         first, last = moments(start, end)
         for row in connection.execute(query, {"low": first, "high": last}).all():
@@ -193,19 +189,15 @@ def _of_each(
 
 def _put_together(rows: Iterable[tuple[Any, ...]], width: int, ledger: Ledger) -> list[tuple[Any, ...]]:
     """One row for each key, which the first ``width`` values are, in order; as :func:`_added_up` would."""
-    sums, greatest = len(ledger.figures), len(ledger.greatest)
-    ways = [sum] * sums + [max] * greatest + [sum] * len(ledger.uncertain)
-
-    def _added(one: tuple[Any, ...], other: tuple[Any, ...]) -> tuple[Any, ...]:
-        pairs = zip(ways, one[width:], other[width:], strict=True)
-        return (*one[:width], *(_of_known(way, pair) for way, *pair in pairs))
-
+    ways = [sum] * len(ledger.figures) + [max] * len(ledger.greatest) + [sum] * len(ledger.uncertain)
     found: dict[tuple[Any, ...], tuple[Any, ...]] = {}
     for row in rows:
-        key = row[:width]
-        before = found.get(key)
-        found[key] = row if before is None else _added(before, row)
-    return sorted(found.values(), key=lambda row: row[:width])
+        key, figures = row[:width], row[width:]
+        if key in found:  # the bucket that is read from hours and from windows
+            pairs = zip(ways, found[key], figures, strict=True)
+            figures = tuple(_of_known(way, pair) for way, *pair in pairs)
+        found[key] = figures
+    return [(*key, *found[key]) for key in sorted(found)]
 
 
 def _of_known(way: Callable[[list[Any]], Any], values: Iterable[Any]) -> Any:
@@ -282,6 +274,18 @@ def _plan(span: Span, parts: Parts) -> list[tuple[int, int, int, int]]:
     return plan
 
 
+def _stored(
+    connection: Connection, ledger: Ledger, by: Sequence[str], asked: _Asked
+) -> tuple[Select[Any], ColumnElement[Any], list[sa.Label[Any]], list[sa.Label[Any]]]:
+    """Windows or events that are asked for, when each began, the names ``by``, and the sums of a group."""
+    rows = ledger.rows(connection)
+    column = rows.selected_columns
+    source = _in_time(connection, column.source, asked) if ledger.is_aligned else column.source
+    names = [column[name].label(name) for name in by]
+    sums = _added_up(column, ledger, single=True)
+    return rows.where(*asked.of(column, source)), column.start.element, names, sums
+
+
 def _of_rows(
     connection: Connection,
     ledger: Ledger,
@@ -291,12 +295,8 @@ def _of_rows(
     asked: _Asked,
 ) -> Select[Any]:
     """The same of windows or events, added up in each bucket."""
-    rows = ledger.rows(connection)
+    rows, time, names, sums = _stored(connection, ledger, by, asked)
     column = rows.selected_columns
-    time, names = column.start.element, [column[name].label(name) for name in by]
-    source = _in_time(connection, column.source, asked) if ledger.is_aligned else column.source
-    sums = _added_up(column, ledger, single=True)
-    rows = rows.where(*asked.of(column, source))
     by_bucket = len(cut) > 1 and ("source" in by or not ledger.is_aligned)
     # Unless it is told the whole part, Postgres guesses that rows in listed buckets are everywhere; SQLite
     # would read that part of the index once for each bucket.
